@@ -1,0 +1,36 @@
+"""modc: one build YAML in, one verified bundle out.
+
+    from compiler import Runner, compile_model, load_config
+
+    build = compile_model(load_config("build_configs/official_unet3p.yaml"))
+    with Runner(build.prefix) as runner:
+        outputs = runner.run("portrait.jpg")
+
+Importing this package costs nothing: each name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compiler.config.load import load_config
+    from compiler.errors import ModcError
+    from compiler.pipeline import Build, compile_model
+    from compiler.runner.load import Runner
+
+__version__ = "0.1.0"
+__all__ = ["Build", "ModcError", "Runner", "compile_model", "load_config"]
+
+_HOMES = {
+    "Build": "compiler.pipeline",
+    "ModcError": "compiler.errors",
+    "Runner": "compiler.runner.load",
+    "compile_model": "compiler.pipeline",
+    "load_config": "compiler.config.load",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,6 @@
+"""Lets tests import `tests.support` from any working folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
