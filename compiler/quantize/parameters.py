@@ -1,0 +1,123 @@
+"""From calibrated ranges to the scale and zero point of every uint8 tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
+
+from calibration.ranges import TensorRange
+from compiler.quantize.op_rules import ScaleFrom
+from compiler.quantize.plan import Int8Plan, TensorPlan
+
+LEVELS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """real = scale * (integer - zero_point), integer in [0, 255].
+
+    Args:
+        scale: > 0, a float32 value.
+        zero_point: In [0, 255].
+    """
+
+    scale: float
+    zero_point: int
+
+    @property
+    def low(self) -> float:
+        """Smallest real value."""
+        return -self.scale * self.zero_point
+
+    @property
+    def high(self) -> float:
+        """Largest real value."""
+        return self.scale * (LEVELS - self.zero_point)
+
+
+UNIT = Parameters(1 / 256, 0)
+
+
+def tensor_parameters(
+    plan: Int8Plan, ranges: Mapping[str, TensorRange], constants: Mapping[str, NDArray[np.float32]]
+) -> dict[str, Parameters]:
+    """Scale and zero point of every tensor of the plan.
+
+    Args:
+        plan: Of the graph.
+        ranges: One per tensor of `plan.observed`; others are ignored.
+        constants: Values of the constants among `plan.tensors`.
+
+    Returns:
+        Tensor name -> parameters, in the order of the plan.
+
+    Raises:
+        ValueError: A range is missing, or contradicts the Relu or Clip it stands for.
+    """
+    missing = [name for name in plan.observed if name not in ranges]
+    if missing:
+        raise ValueError(f"no calibrated range for {', '.join(map(repr, missing))}")
+    found: dict[str, Parameters] = {}
+    family: dict[str, str] = {}
+    for name, tensor in plan.tensors.items():
+        family[name] = family[tensor.of[0]] if tensor.source is ScaleFrom.INPUT else name
+        if tensor.source is ScaleFrom.OWN:
+            found[name] = _calibrated(name, tensor, ranges[name])
+        elif tensor.source is ScaleFrom.VALUES:
+            values = constants[name]
+            found[name] = covering(float(values.min()), float(values.max()))
+        elif tensor.source is ScaleFrom.UNIT:
+            found[name] = UNIT
+        elif tensor.source is ScaleFrom.UNION:
+            found[name] = _union([found[family[member]] for member in tensor.of])
+    # Last Concat first: a Concat that only feeds another one hands the common scale on.
+    for name, tensor in reversed(list(plan.tensors.items())):
+        for member in tensor.joins:
+            if _allows(plan.tensors[member], found[name]):
+                found[member] = found[name]
+    return {name: found[root] for name, root in family.items()}
+
+
+def covering(low: float, high: float) -> Parameters:
+    """Parameters whose range holds `low`, `high` and 0.
+
+    Source: Jacob et al. 2018, section 2.1; the zero point is an integer, so that 0 is exact.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / LEVELS))
+    return Parameters(scale, round(-low / scale)) if scale > 0 else Parameters(1.0, 0)
+
+
+def _calibrated(name: str, tensor: TensorPlan, measured: TensorRange) -> Parameters:
+    if tensor.zero_based and measured.zero_point != 0:
+        raise ValueError(
+            f"'{name}' is never negative, yet its zero point is {measured.zero_point}, not 0"
+        )
+    scale = min(float(measured.scale), tensor.upper / LEVELS)
+    return Parameters(float(np.float32(scale)), int(measured.zero_point))
+
+
+def _union(members: list[Parameters]) -> Parameters:
+    if len(set(members)) == 1:
+        return members[0]
+    if not any(member.zero_point for member in members):
+        return max(members, key=lambda member: member.scale)
+    return covering(min(m.low for m in members), max(m.high for m in members))
+
+
+def _allows(tensor: TensorPlan, parameters: Parameters) -> bool:
+    """Whether the quantizer would still do the Relu or Clip it stands for."""
+    if tensor.zero_based and parameters.zero_point != 0:
+        return False
+    return parameters.high <= tensor.upper * (1 + 1e-6)
+
+
+def constants_of(graph: gs.Graph, plan: Int8Plan) -> dict[str, NDArray[np.float32]]:
+    """Values of the constants that the plan stores as uint8."""
+    return {
+        tensor.name: np.asarray(tensor.values, dtype=np.float32)
+        for tensor in graph.tensors().values()
+        if isinstance(tensor, gs.Constant) and tensor.name in plan.tensors
+    }

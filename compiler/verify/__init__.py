@@ -1,0 +1,1 @@
+"""Is the compiled network still the network? Figures and gates."""

@@ -1,0 +1,64 @@
+"""How far two tensors that should be equal are apart."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+SQNR_CEILING_DB = 200.0
+"""Reported for tensors that are bit-identical: float32 resolves less than 150 dB."""
+
+
+@dataclass(slots=True)
+class Agreement:
+    """Running comparison of a tensor with its reference, over any number of samples.
+
+    Sums are kept in float64; memory does not depend on the number of samples.
+    """
+
+    reference_power: float = 0.0
+    other_power: float = 0.0
+    product: float = 0.0
+    error_power: float = 0.0
+    max_error: float = 0.0
+
+    def add(self, reference: ArrayLike, other: ArrayLike) -> None:
+        """Take one more sample into account.
+
+        Args:
+            reference: Values of the float network, any shape.
+            other: Values of the compiled network, same shape.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        expected = np.asarray(reference, np.float64).ravel()
+        actual = np.asarray(other, np.float64).ravel()
+        if expected.shape != actual.shape:
+            raise ValueError(f"{expected.size} values against {actual.size}")
+        error = expected - actual
+        self.reference_power += float(expected @ expected)
+        self.other_power += float(actual @ actual)
+        self.product += float(expected @ actual)
+        self.error_power += float(error @ error)
+        if error.size:
+            self.max_error = max(self.max_error, float(np.abs(error).max()))
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity in [-1, 1]; 1 where both are zero, 0 where one is."""
+        norms = math.sqrt(self.reference_power) * math.sqrt(self.other_power)
+        if norms == 0:
+            return 1.0 if self.reference_power == self.other_power else 0.0
+        return max(-1.0, min(1.0, self.product / norms))
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise ratio, 10 log10(sum ref² / sum (ref - other)²), in dB."""
+        if self.error_power == 0:
+            return SQNR_CEILING_DB
+        if self.reference_power == 0:
+            return -SQNR_CEILING_DB
+        ratio = 10 * math.log10(self.reference_power / self.error_power)
+        return max(-SQNR_CEILING_DB, min(SQNR_CEILING_DB, ratio))

@@ -1,0 +1,54 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from compiler.verify.metrics import SQNR_CEILING_DB, Agreement
+
+VALUES = arrays(np.float32, st.integers(1, 40), elements=st.floats(-1e3, 1e3, width=32))
+
+
+def test_noise_of_a_tenth_is_twenty_decibels() -> None:
+    agreement = Agreement()
+    agreement.add([1.0, -1.0, 1.0, 1.0], [1.1, -0.9, 0.9, 1.1])
+    assert agreement.sqnr_db == pytest.approx(20.0)
+    assert agreement.max_error == pytest.approx(0.1)
+    assert agreement.cosine == pytest.approx(4.0 / (2 * math.sqrt(4.04)), rel=1e-6)
+
+
+def test_identical_tensors_reach_the_ceiling() -> None:
+    agreement = Agreement()
+    agreement.add([3.0, 4.0], [3.0, 4.0])
+    assert (agreement.sqnr_db, agreement.cosine, agreement.max_error) == (SQNR_CEILING_DB, 1.0, 0.0)
+
+
+def test_a_zero_reference_has_no_signal() -> None:
+    agreement = Agreement()
+    agreement.add([0.0, 0.0], [1.0, 0.0])
+    assert (agreement.sqnr_db, agreement.cosine) == (-SQNR_CEILING_DB, 0.0)
+
+
+def test_two_zero_tensors_agree() -> None:
+    agreement = Agreement()
+    agreement.add([0.0], [0.0])
+    assert (agreement.sqnr_db, agreement.cosine) == (SQNR_CEILING_DB, 1.0)
+
+
+def test_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 values against 2"):
+        Agreement().add([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@given(VALUES, st.integers(0, 2**16))
+def test_sample_by_sample_equals_all_at_once(reference: np.ndarray, seed: int) -> None:
+    other = reference + np.random.default_rng(seed).normal(size=reference.shape)
+    whole, parts = Agreement(), Agreement()
+    whole.add(reference, other)
+    middle = reference.size // 2
+    for half in (slice(0, middle), slice(middle, None)):
+        parts.add(reference[half], other[half])
+    assert parts.sqnr_db == pytest.approx(whole.sqnr_db, abs=1e-6)
+    assert parts.cosine == pytest.approx(whole.cosine, abs=1e-9)
