@@ -1,12 +1,12 @@
 """Every error that a user can cause, one class per exit code.
 
     ModcError
-    ├── BuildFileError        2  usage or build file
-    ├── GraphError            3  network that cannot be read or compiled
-    ├── CalibrationError      4  calibration images, arrays or table
-    ├── AccuracyError         5  compiled network below its accuracy gate
-    ├── BundleError           6  bundle that cannot be written, read or run
-    └── MissingRequirement    7  absent package, engine or CPU feature
+    ├── BuildFileError           2  usage or build file
+    ├── GraphError               3  network that cannot be read or compiled
+    ├── CalibrationError         4  calibration images, arrays or table
+    ├── AccuracyError            5  compiled network below its accuracy gate
+    ├── BundleError              6  bundle that cannot be written, read or run
+    └── MissingRequirementError  7  absent package, engine or CPU feature
 
 Exit code 130 (interrupted) belongs to KeyboardInterrupt.
 """
@@ -65,7 +65,7 @@ class BundleError(ModcError):
     exit_code = 6
 
 
-class MissingRequirement(ModcError):
+class MissingRequirementError(ModcError):
     """A package, engine or CPU feature that this machine lacks."""
 
     exit_code = 7

@@ -1,0 +1,153 @@
+"""Section `backend` of a build file: target, precision, quantization."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, field_validator
+
+from compiler.config.base import ACTED_ON, Number, Section, Whole, ignored
+
+Engine = Literal["onnxruntime", "tvm_vacc", "tvm_runmodel"]
+Precision = Literal["fp32", "fp16", "int8"]
+CalibrateMode = Literal["kl_divergence", "percentile", "max", "mse"]
+LayerRef = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
+
+_REFUSED = {
+    "openvino": "openvino is not available in this version; use onnxruntime",
+    "fp16int8": "fp16int8 of older build files is no precision; choose fp16 or int8",
+}
+
+
+class Compile(Section):
+    """Code generation options of the original accelerator; on this host they change nothing.
+
+    Unknown keys are accepted here, because new ones appear with every release.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    data_transport_mode: Whole | None = ignored("Transfer mode between host and accelerator.")
+    cluster_mode: Whole | None = ignored("Clustering of accelerator cores.")
+    opt_level: Whole | None = ignored("Optimisation level of TVM; all passes always run here.")
+    data_type: Whole | None = ignored("Tensor data type code; `backend.dtype` decides here.")
+    enable_float_to_half: bool | None = ignored("Convert remaining float32 to float16.")
+    enable_graph_partition: bool | None = ignored("Split the graph for accelerator memory.")
+    mem_inplace: bool | None = ignored("Reuse accelerator buffers.")
+    nearest_interpol_on_dsp: bool | None = ignored("Nearest upsampling on the DSP.")
+    dense_special_config: tuple[Whole, ...] | None = ignored("Tiling of one dense layer.")
+    split_convergence_points: tuple[str, ...] | None = ignored("Cut points for large inputs.")
+    partition_convergence_dsp_enable: bool | None = ignored("Cut points on the DSP.")
+    stream_mode: bool | None = ignored("Streaming code generation.")
+    output_layout: tuple[str, ...] | None = ignored(
+        "Layout per output, 'index:YX' (row-major), which outputs always have here."
+    )
+    output_ddr: tuple[Whole, ...] | None = ignored("Memory placement of outputs.")
+    real_output_shape: tuple[tuple[Whole, ...], ...] | None = ignored("Output shape unpadded.")
+    enable_inputs_align: bool | None = ignored("Pad inputs to the accelerator's alignment.")
+    switch_lhs_rhs: bool | None = ignored("Operand order of MatMul kernels.")
+    enable_groundingdino_axis_change: bool | None = ignored("Rewrite for one network.")
+    enable_groundingdino_cut_layernorm: bool | None = ignored("Rewrite for one network.")
+    enable_transform_vision_language_pan: bool | None = ignored("Rewrite for one network.")
+    gather_data_vccl_dsp_enable: bool | None = ignored("Collective communication on the DSP.")
+    attention_split_num: Whole | None = ignored("Splitting of attention layers.")
+    ffn_split_num: Whole | None = ignored("Splitting of feed-forward layers.")
+    boost_pipeline: Whole | None = ignored("Pipelining (older build files).")
+    softmax_target: Whole | None = ignored("Unit that computes Softmax (older build files).")
+    force_tiny_oc_1x1_to_3x3: bool | None = ignored("Kernel choice (older build files).")
+
+
+class DynamicParams(Section):
+    """Options of the original accelerator for dynamic shapes; unknown keys are accepted."""
+
+    model_config = ConfigDict(extra="allow")
+
+    is_elic_gs: bool | None = ignored("Rewrite for one network.")
+    enable_graph_partition: bool | None = ignored("Split the graph for accelerator memory.")
+
+
+class Quantize(Section):
+    """How an int8 build chooses its scales, and which layers stay in float."""
+
+    calibrate_mode: CalibrateMode = Field(
+        default="percentile",
+        description="Rule for the saturation threshold of each activation. `kl`, `minmax` and "
+        "`min_max` are read as `kl_divergence` and `max`.",
+    )
+    calibrate_range: Number = Field(
+        default=0.99999,
+        gt=0,
+        le=1,
+        description="Share of the values that `percentile` keeps below the threshold.",
+    )
+    quantize_per_channel: bool = Field(
+        default=True, description="One weight scale per output channel, else one per tensor."
+    )
+    weight_scale: Literal["max", "power2"] = Field(
+        default="max",
+        description="Weight range: `max` is max|w|, `power2` the next power of two above it.",
+    )
+    skip_conv_layers: tuple[LayerRef, ...] = Field(
+        default=(),
+        description="Convolutions that stay in float: indices (from 0, counted in post-order from "
+        "the outputs, depthwise included), node names or globs.",
+    )
+    skip_matmul_layers: tuple[LayerRef, ...] = Field(
+        default=(), description="MatMul and Gemm layers that stay in float, named the same way."
+    )
+    exclude_layers: tuple[LayerRef, ...] = Field(
+        default=(),
+        description="Layers of any kind that stay in float; indices count all quantizable layers.",
+    )
+    quantize_operators: tuple[str, ...] = Field(
+        default=(),
+        description="Operator types to quantize (all others stay in float), or, written '!type', "
+        "operator types to keep in float.",
+    )
+    ops_usingfp: tuple[str, ...] = Field(
+        default=(), description="Operator types that stay in float, such as concatenate."
+    )
+    calibrate_chunk_by: Annotated[Whole, Field(ge=-1)] = Field(
+        default=-1,
+        description="Tensors observed per pass, -1 all. Observation streams through bounded memory "
+        "in one pass, so that the number changes nothing.",
+        json_schema_extra={ACTED_ON: False},
+    )
+    quantize_dsp_ops: tuple[str, ...] | None = ignored(
+        "Operators of the original DSP to quantize; operators that only move values always "
+        "keep the scale of their input here."
+    )
+    quantize_mode: str | None = ignored("`manual` or `force_auto`; the lists above apply as given.")
+    requant_suppress: bool | None = ignored("Leave out pairs of requantizations.")
+    overflow_adaptive: Whole | None = ignored("Accumulator protection; int32 is always used here.")
+    dense_special_config: tuple[Whole, ...] | None = ignored("As in backend.compile.")
+    nearest_interpol_on_dsp: bool | None = ignored("As in backend.compile.")
+    output_ddr: tuple[Whole, ...] | None = ignored("As in backend.compile.")
+    stream_mode: bool | None = ignored("As in backend.compile.")
+
+
+class Backend(Section):
+    """Target and precision."""
+
+    type: Engine = Field(
+        default="onnxruntime",
+        description="Engine. `tvm_vacc` and `tvm_runmodel` name the original accelerator; the "
+        "bundle then targets this host all the same.",
+    )
+    dtype: Precision = Field(description="Precision of the compiled network.")
+    compile: Compile = Field(
+        default_factory=Compile, description="Options of the original accelerator; ignored."
+    )
+    quantize: Quantize = Field(
+        default_factory=Quantize, description="Quantization; used when `dtype` is int8."
+    )
+    dynamic_params: DynamicParams = Field(
+        default_factory=DynamicParams, description="Options of the original accelerator; ignored."
+    )
+    merge_params: bool | None = ignored("One weight file instead of several; always so here.")
+    remove_params: bool | None = ignored("Delete intermediate weight files; none are kept here.")
+
+    @field_validator("type", "dtype", mode="before")
+    @classmethod
+    def _is_available(cls, value: object) -> object:
+        if value in _REFUSED:
+            raise ValueError(_REFUSED[str(value)])
+        return value
