@@ -1,0 +1,123 @@
+"""What `modc run` writes for an image: arrays, the class mask, and the mask over the image.
+
+<name>.npz          output_0, output_1, …: the outputs as they are
+<name>_mask.png     class numbers at the size of the image, in the colours of PASCAL VOC
+<name>_overlay.png  the image, half covered by the colours of the classes except class 0
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compiler.errors import BundleError
+from compiler.runner.manifest import Manifest, Preprocessing
+from compiler.runner.masks import Window, class_mask, on_image, seen_window
+from compiler.runner.onnxruntime import Tensor
+
+COLOURS = 256
+
+
+def palette() -> NDArray[np.uint8]:
+    """Colours of PASCAL VOC, shape (256, 3), RGB.
+
+    Bits 0, 1, 2 of the class number are the highest bits of red, green and blue; bits 3, 4, 5 the
+    second highest, and so on.
+
+    Source: `VOClabelcolormap` of the PASCAL VOC development kit (Everingham et al.).
+    """
+    number = np.arange(COLOURS)[:, None]
+    channel = np.arange(3)[None]
+    colours = np.zeros((COLOURS, 3), np.uint8)
+    for rank in range(3):
+        bit = (number >> (3 * rank + channel)) & 1
+        colours |= (bit << (7 - rank)).astype(np.uint8)
+    return colours
+
+
+def overlay(image: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Image blended half and half with the colour of every class but 0.
+
+    Args:
+        image: RGB, shape (H, W, 3).
+        mask: Class numbers below 256, shape (H, W).
+    """
+    blended = (image.astype(np.uint16) + palette()[mask] + 1) // 2
+    return np.where(mask[:, :, None] > 0, blended, image).astype(np.uint8)
+
+
+def result_names(images: Sequence[Path]) -> list[str]:
+    """One name per image, all different: its stem, and a number where stems repeat."""
+    names: dict[str, None] = {}
+    for image in images:
+        spellings = chain([image.stem], (f"{image.stem}_{number}" for number in count(2)))
+        names[next(name for name in spellings if name not in names)] = None
+    return list(names)
+
+
+def write_results(
+    folder: Path, name: str, image: Path, outputs: Mapping[str, Tensor], manifest: Manifest
+) -> tuple[Path, ...]:
+    """Write what a bundle found in one image.
+
+    Args:
+        folder: Made if it is missing.
+        name: Stem of the files.
+        image: The original image.
+        outputs: Result of `Runner.run` on this image alone.
+        manifest: Of the bundle; without postprocessing in it only the arrays are written.
+
+    Returns:
+        The files.
+
+    Raises:
+        BundleError: A file cannot be written.
+    """
+    arrays = {f"output_{i}": outputs[spec.name] for i, spec in enumerate(manifest.outputs)}
+    first, rule, facts = arrays["output_0"], manifest.postprocessing, manifest.preprocessing
+    files = [folder / f"{name}.npz"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(files[0], **arrays)  # type: ignore[arg-type]  # stub: mistakes keys for options
+        if rule and facts and first.shape[1] <= COLOURS:
+            files += [folder / f"{name}_mask.png", folder / f"{name}_overlay.png"]
+            pixels, window = _original(image, facts)
+            mask = on_image(class_mask(first, rule), window, *pixels.shape[:2])
+            _save_indexed(mask, files[1])
+            _save(overlay(pixels, mask), files[2])
+    except OSError as error:
+        raise BundleError(
+            f"results cannot be written: {error.strerror or error}",
+            where=str(error.filename or folder),
+            fix="give a folder that can be written, on a disk with space left",
+        ) from error
+    return tuple(files)
+
+
+def _original(image: Path, facts: Preprocessing) -> tuple[NDArray[np.uint8], Window]:
+    """RGB pixels (H, W, 3) as the chain reads them, and the part that the network sees."""
+    from compiler.preprocess.ops import DecodeImage
+    from compiler.preprocess.serialise import op_from_dict
+
+    ops = [op_from_dict(op) for op in facts.ops]
+    reader = next((op for op in ops if isinstance(op, DecodeImage)), DecodeImage())
+    pixels = reader(image)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return pixels, seen_window(ops, facts.shape, *pixels.shape[:2])
+
+
+def _save_indexed(mask: NDArray[np.int64], path: Path) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.putpalette(palette().tobytes())
+    image.save(path)
+
+
+def _save(pixels: NDArray[np.uint8], path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(pixels).save(path)

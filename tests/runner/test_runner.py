@@ -1,0 +1,270 @@
+"""Runner: tensors and images in, named outputs out, and clear refusals."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from compiler.bundle.write import new_bundle
+from compiler.errors import BundleError, CalibrationError, MissingRequirementError
+from compiler.runner.load import Runner
+from compiler.runner.manifest import Manifest, Preprocessing, TensorSpec
+from tests.support.bundles import BUILD_SHA256, MANIFEST, RESIZE, SHAPE, make_bundle
+
+TWO_INPUTS = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, 2] a, int64[1, 2] b) => (float[1, 2] sum, float total)
+{ c = Cast<to = 1>(b)
+  sum = Add(a, c)
+  total = ReduceSum<keepdims = 0>(sum) }"""
+TWO_INPUTS_MANIFEST = replace(
+    MANIFEST,
+    inputs=(TensorSpec("a", (1, 2), "float32"), TensorSpec("b", (1, 2), "int64")),
+    outputs=(TensorSpec("sum", (1, 2), "float32"), TensorSpec("total", (), "float32")),
+    preprocessing=None,
+)
+
+
+def make_from_text(workspace: Path, text: str, manifest: Manifest) -> Path:
+    with new_bundle(workspace, "net", build_sha256=BUILD_SHA256) as bundle:
+        onnx.save(onnx.parser.parse_model(text), bundle.folder / "mod.onnx")
+        bundle.commit(manifest)
+    return workspace / "net"
+
+
+def random(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [SHAPE, SHAPE[1:], (5, *SHAPE[1:])])
+def test_a_tensor_is_run_alone_or_as_a_batch(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x = random(*shape)
+    with Runner(make_bundle(tmp_path), threads=1) as runner:
+        for given in (x, {"x": x}):
+            y = runner.run(given)["y"]
+            np.testing.assert_array_equal(y, 2 * x.reshape(-1, *SHAPE[1:]))
+
+
+def test_the_runner_tells_what_it_takes_and_gives(tmp_path: Path) -> None:
+    with Runner(make_bundle(tmp_path)) as runner:
+        assert [str(spec) for spec in runner.inputs] == ["x float32[1, 3, 4, 6]"]
+        assert runner.outputs == MANIFEST.outputs
+        assert runner.bundle.prefix == tmp_path / "net" / "mod"
+        assert runner.manifest.build == "name: net\n"
+
+
+def test_several_inputs_are_batched_together(tmp_path: Path) -> None:
+    folder = make_from_text(tmp_path, TWO_INPUTS, TWO_INPUTS_MANIFEST)
+    a, b = random(3, 2), np.arange(6).reshape(3, 2)
+    with Runner(folder, threads=1) as runner:
+        outputs = runner.run({"a": a, "b": b})
+    np.testing.assert_allclose(outputs["sum"], a + b, rtol=1e-6)
+    np.testing.assert_allclose(outputs["total"], (a + b).sum(axis=1), rtol=1e-6)
+
+
+def test_an_input_without_batch_dimension_is_run_as_it_is(tmp_path: Path) -> None:
+    text = TWO_INPUTS.replace("[1, 2]", "[3, 2]")
+    specs = tuple(replace(spec, shape=(3, 2)) for spec in TWO_INPUTS_MANIFEST.inputs)
+    folder = make_from_text(tmp_path, text, replace(TWO_INPUTS_MANIFEST, inputs=specs))
+    with Runner(folder, threads=1) as runner:
+        outputs = runner.run({"a": random(3, 2), "b": np.ones((3, 2), np.int64)})
+        assert outputs["sum"].shape == (3, 2)
+        with pytest.raises(BundleError, match=r"a float32\[2\] given"):
+            runner.run({"a": random(2), "b": np.ones((3, 2), np.int64)})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        ({"y": random(*SHAPE)}, r"tensors \['y'\] given"),
+        ({}, r"tensors \[\] given"),
+        (random(1, 3, 6, 4), r"x float32\[1, 3, 6, 4\] given"),
+        (random(*SHAPE).astype(np.float64), r"x float64\[1, 3, 4, 6\] given"),
+        (random(0, *SHAPE[1:]), "an empty batch given"),
+        ({"x": [1.0]}, "x: list given, not an array"),
+        ([], "no image given"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_is_expected(
+    tmp_path: Path,
+    inputs: Any,
+    problem: str,  # Any: also what the types forbid
+) -> None:
+    with (
+        Runner(make_bundle(tmp_path), threads=1) as runner,
+        pytest.raises(BundleError, match=problem) as caught,
+    ):
+        runner.run(inputs)
+    assert caught.value.fix == "expected: x float32[1, 3, 4, 6]"
+
+
+def test_batches_of_different_size_are_refused(tmp_path: Path) -> None:
+    folder = make_from_text(tmp_path, TWO_INPUTS, TWO_INPUTS_MANIFEST)
+    with Runner(folder, threads=1) as runner:
+        with pytest.raises(BundleError, match=r"batch sizes differ: {'a': 3, 'b': 1}"):
+            runner.run({"a": random(3, 2), "b": np.ones((1, 2), np.int64)})
+        with pytest.raises(BundleError, match="one value given for a network with several inputs"):
+            runner.run(random(1, 2))
+
+
+def test_images_go_through_the_preprocessing_of_the_bundle(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (4, 6, 3), np.uint8)
+    file = tmp_path / "a.png"
+    Image.fromarray(pixels).save(file)
+    expected = pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255 * 2
+    with Runner(make_bundle(tmp_path), threads=1) as runner:
+        for image in (file, str(file), file.read_bytes(), pixels):
+            np.testing.assert_allclose(runner.run(image)["y"], expected, rtol=1e-6)
+        for both in (runner.run([file, pixels]), runner.run(np.stack([pixels, pixels]))):
+            np.testing.assert_allclose(both["y"], np.concatenate([expected] * 2), rtol=1e-6)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(b"not a picture")
+    with Runner(make_bundle(tmp_path), threads=1) as runner:
+        for image in (torn, tmp_path / "absent.png"):
+            with pytest.raises(CalibrationError) as caught:
+                runner.run(image)
+            assert str(image) in caught.value.where
+
+
+def test_a_bundle_without_preprocessing_takes_no_image(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path, manifest=replace(MANIFEST, preprocessing=None))
+    with (
+        Runner(folder, threads=1) as runner,
+        pytest.raises(BundleError, match="the bundle has no preprocessing"),
+    ):
+        runner.run("a.png")
+
+
+def test_preprocessing_that_misses_the_input_is_refused(tmp_path: Path) -> None:
+    ops = tuple({**op, "size": [8, 8]} if "size" in op else op for op in RESIZE.ops)
+    folder = make_bundle(tmp_path, manifest=replace(MANIFEST, preprocessing=Preprocessing(ops)))
+    with (
+        Runner(folder, threads=1) as runner,
+        pytest.raises(BundleError, match=r"preprocessing gives shape \[1, 3, 8, 8\]"),
+    ):
+        runner.run(np.zeros((4, 6, 3), np.uint8))
+
+
+def test_custom_code_of_a_bundle_runs_only_with_permission(tmp_path: Path) -> None:
+    code = tmp_path / "prepare.py"
+    code.write_text(
+        "import numpy as np\ndef ones(path, **kw):\n    return np.ones((3, 4, 6), np.float32)\n"
+    )
+    op = {"type": "CustomFunc", "module_path": str(code), "func_name": "ones"}
+    facts = Preprocessing((op,), (3, 4, 6))
+    folder = make_bundle(tmp_path, manifest=replace(MANIFEST, preprocessing=facts))
+    with (
+        Runner(folder, threads=1) as runner,
+        pytest.raises(BundleError, match="its preprocessing cannot be used: CustomFunc"),
+    ):
+        runner.run("a.png")
+    with Runner(folder, threads=1, allow_custom_code=True) as runner:
+        np.testing.assert_array_equal(runner.run("a.png")["y"], np.full(SHAPE, 2, np.float32))
+
+
+def test_uint8_arrays_are_tensors_where_the_network_takes_uint8(tmp_path: Path) -> None:
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (uint8[1, 3, 2] x) => (float[1, 3, 2] y)
+{ y = Cast<to = 1>(x) }"""
+    spec = TensorSpec("x", (1, 3, 2), "uint8")
+    manifest = replace(MANIFEST, inputs=(spec,), outputs=(TensorSpec("y", (1, 3, 2), "float32"),))
+    x = np.arange(6, dtype=np.uint8).reshape(1, 3, 2)
+    with Runner(make_from_text(tmp_path, text, manifest), threads=1) as runner:
+        np.testing.assert_array_equal(runner.run(x)["y"], x.astype(np.float32))
+
+
+def test_a_loaded_bundle_stays_what_it_was_when_it_is_rebuilt(tmp_path: Path) -> None:
+    x = random(*SHAPE)
+    with Runner(make_bundle(tmp_path, 2.0), threads=1) as runner:
+        with Runner(make_bundle(tmp_path, 3.0), threads=1) as newer:
+            np.testing.assert_array_equal(newer.run(x)["y"], 3 * x)
+        np.testing.assert_array_equal(runner.run(x)["y"], 2 * x)
+
+
+def test_a_closed_runner_says_so(tmp_path: Path) -> None:
+    with Runner(make_bundle(tmp_path), threads=1) as runner:
+        pass
+    with pytest.raises(BundleError, match="the runner is closed"):
+        runner.run(random(*SHAPE))
+
+
+def test_a_network_that_fails_says_so(tmp_path: Path) -> None:
+    text = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (int64[1, 1] x) => (float[n] y)
+<float[2] w = {1.0, 2.0}>
+{ f = Flatten<axis = 0>(x)
+  y = Gather(w, x) }"""
+    manifest = replace(
+        MANIFEST,
+        inputs=(TensorSpec("x", (1, 1), "int64"),),
+        outputs=(TensorSpec("y", (1, 1), "float32"),),
+    )
+    with (
+        Runner(make_from_text(tmp_path, text, manifest), threads=1) as runner,
+        pytest.raises(BundleError, match=r"the network failed: .*indices element out of"),
+    ):
+        runner.run(np.full((1, 1), 9))
+
+
+def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(tmp_path: Path) -> None:
+    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+        (bundle.folder / "mod.onnx").write_bytes(b"no graph")
+        bundle.commit(MANIFEST)
+    with pytest.raises(BundleError, match="onnxruntime cannot load it") as caught:
+        Runner(tmp_path / "net")
+    assert caught.value.where == str(tmp_path / "net" / "mod.onnx")
+
+
+def test_an_edited_bundle_is_not_loaded_unless_the_check_is_off(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path)
+    table = folder / "mod.calib.txt"
+    table.write_text(table.read_text().replace("1", "2"))
+    with pytest.raises(BundleError, match="edited"):
+        Runner(folder)
+    with Runner(folder, check=False, threads=1) as runner:
+        assert runner.run(random(*SHAPE))["y"].shape == SHAPE
+
+
+def test_no_threads_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="0 threads asked for"):
+        Runner(make_bundle(tmp_path), threads=0)
+
+
+@pytest.mark.parametrize("name", ["CPUExecutionProvider", "cpu", ("CPU", {})])
+def test_providers_go_by_full_or_short_name(tmp_path: Path, name: str) -> None:
+    with Runner(make_bundle(tmp_path), threads=1, providers=[name]) as runner:
+        assert runner.run(random(*SHAPE))["y"].shape == SHAPE
+
+
+def test_an_absent_provider_lists_those_present(tmp_path: Path) -> None:
+    with pytest.raises(MissingRequirementError, match="no execution provider 'Abacus'") as caught:
+        Runner(make_bundle(tmp_path), providers=["Abacus"])
+    assert ", ".join(onnxruntime.get_available_providers()) in caught.value.what
+
+
+def test_a_provider_that_does_not_start_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = onnxruntime.InferenceSession
+    present = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: present)
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda model, options, providers: real(model, options, providers=["CPUExecutionProvider"]),
+    )
+    with pytest.raises(
+        MissingRequirementError, match="CUDAExecutionProvider is installed but does not"
+    ):
+        Runner(make_bundle(tmp_path), providers=["cuda"])
