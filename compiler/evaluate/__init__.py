@@ -1,0 +1,1 @@
+"""Task metrics on images with masks."""

@@ -1,0 +1,99 @@
+"""Segmentation metrics, computed on class maps at the network's resolution.
+
+Two families that must not be mixed: `foreground_iou` is a mean of per-image ratios (portrait
+matting), `mean_iou` a ratio of sums over the whole set (street scenes).
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+MetricName = Literal["foreground_iou", "mean_iou"]
+ClassMap = NDArray[np.int64]
+
+
+class Metric(Protocol):
+    """A figure that grows image by image."""
+
+    images: int
+
+    def add(self, predicted: ClassMap, truth: ClassMap) -> None:
+        """Take one image into account; both maps have shape (H, W)."""
+        ...
+
+    def value(self) -> float:
+        """The metric in points (percent) over the images so far."""
+        ...
+
+
+@dataclass(slots=True)
+class ForegroundIou:
+    """Mean over images of |P and T| / |P or T|, foreground = class 1 and above.
+
+    An image without foreground in prediction and truth has no IoU; it is left out and counted
+    in `empty`.
+    """
+
+    images: int = 0
+    empty: int = 0
+    _total: float = 0.0
+
+    def add(self, predicted: ClassMap, truth: ClassMap) -> None:
+        """Take one image into account; both maps have shape (H, W)."""
+        inside, expected = predicted > 0, truth > 0
+        union = int(np.count_nonzero(inside | expected))
+        if union == 0:
+            self.empty += 1
+            return
+        self.images += 1
+        self._total += int(np.count_nonzero(inside & expected)) / union
+
+    def value(self) -> float:
+        """Mean IoU of the foreground in points; NaN before the first image."""
+        return 100 * self._total / self.images if self.images else math.nan
+
+
+@dataclass(slots=True)
+class MeanIou:
+    """Mean over the classes that occur of intersection / union, summed over all images.
+
+    Args:
+        classes: Number of classes.
+        ignore: Value of the truth whose pixels do not count, such as 255 or "void".
+    """
+
+    classes: int
+    ignore: int | None = None
+    images: int = 0
+    confusion: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.confusion = np.zeros((self.classes, self.classes), np.int64)
+
+    def add(self, predicted: ClassMap, truth: ClassMap) -> None:
+        """Take one image into account; both maps have shape (H, W).
+
+        Raises:
+            ValueError: The truth holds a value that is neither a class nor `ignore`.
+        """
+        counted = truth != self.ignore if self.ignore is not None else np.ones(truth.shape, bool)
+        rows, columns = truth[counted], predicted[counted]
+        strangers = np.unique(rows[(rows < 0) | (rows >= self.classes)])
+        if strangers.size:
+            values = ", ".join(map(str, strangers[:5]))
+            raise ValueError(f"value {values} is not a class of 0 … {self.classes - 1}")
+        self.images += 1
+        pairs = rows * self.classes + columns
+        self.confusion += np.bincount(pairs, minlength=self.classes**2).reshape(
+            self.classes, self.classes
+        )
+
+    def value(self) -> float:
+        """Mean IoU in points over the classes with a pixel in truth or prediction."""
+        inter = np.diag(self.confusion)
+        union = self.confusion.sum(0) + self.confusion.sum(1) - inter
+        occurs = union > 0
+        return float(100 * np.mean(inter[occurs] / union[occurs])) if occurs.any() else math.nan
