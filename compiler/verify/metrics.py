@@ -14,7 +14,9 @@ SQNR_CEILING_DB = 200.0
 class Agreement:
     """Running comparison of a tensor with its reference, over any number of samples.
 
-    Sums are kept in float64; memory does not depend on the number of samples.
+    Sums are kept in float64; memory does not depend on the number of samples. Values that are
+    not finite do not count where both sides have the same one; where they differ, the tensors
+    have `diverged`, and no figure is worse.
     """
 
     reference_power: float = 0.0
@@ -22,6 +24,7 @@ class Agreement:
     product: float = 0.0
     error_power: float = 0.0
     max_error: float = 0.0
+    diverged: bool = False
 
     def add(self, reference: ArrayLike, other: ArrayLike) -> None:
         """Take one more sample into account.
@@ -37,6 +40,11 @@ class Agreement:
         actual = np.asarray(other, np.float64).ravel()
         if expected.shape != actual.shape:
             raise ValueError(f"{expected.size} values against {actual.size}")
+        finite = np.isfinite(expected) & np.isfinite(actual)
+        if not finite.all():
+            same = np.array_equal(expected[~finite], actual[~finite], equal_nan=True)
+            self.diverged = self.diverged or not same
+            expected, actual = expected[finite], actual[finite]
         error = expected - actual
         self.reference_power += float(expected @ expected)
         self.other_power += float(actual @ actual)
@@ -47,7 +55,9 @@ class Agreement:
 
     @property
     def cosine(self) -> float:
-        """Cosine similarity in [-1, 1]; 1 where both are zero, 0 where one is."""
+        """Cosine similarity in [-1, 1]; 1 where both are zero, 0 where one is or they diverged."""
+        if self.diverged:
+            return 0.0
         norms = math.sqrt(self.reference_power) * math.sqrt(self.other_power)
         if norms == 0:
             return 1.0 if self.reference_power == self.other_power else 0.0
@@ -56,6 +66,8 @@ class Agreement:
     @property
     def sqnr_db(self) -> float:
         """Signal to quantization noise ratio, 10 log10(sum ref² / sum (ref - other)²), in dB."""
+        if self.diverged:
+            return -SQNR_CEILING_DB
         if self.error_power == 0:
             return SQNR_CEILING_DB
         if self.reference_power == 0:

@@ -64,7 +64,7 @@ class VerifyResult:
 
     Args:
         samples: Number of samples behind `outputs`.
-        origin: Where the samples come from: "held-out images", "calibration images" (seen while
+        origin: Where the samples come from: "held-out samples", "calibration samples" (seen while
             calibrating, because no others were left) or "random inputs" (no data set).
         outputs: One entry per output of the network.
         layers: One entry per quantized tensor, in graph order; empty unless int8.

@@ -40,7 +40,7 @@ def test_a_recording_gives_back_what_it_was_given(tmp_path: Path) -> None:
 
 def _result(task: TaskFigures | None = None) -> VerifyResult:
     outputs = (TensorFigures("a", 0.99, 30.0, 0.1), TensorFigures("b", 0.95, 20.0, 0.2))
-    return VerifyResult(8, "held-out images", outputs, task=task)
+    return VerifyResult(8, "held-out samples", outputs, task=task)
 
 
 def test_a_result_is_as_good_as_its_worst_output() -> None:

@@ -37,6 +37,20 @@ def test_two_zero_tensors_agree() -> None:
     assert (agreement.sqnr_db, agreement.cosine) == (SQNR_CEILING_DB, 1.0)
 
 
+def test_the_same_infinity_on_both_sides_is_no_error() -> None:
+    agreement = Agreement()
+    agreement.add([np.inf, np.nan, 1.0], [np.inf, np.nan, 1.0])
+    assert (agreement.sqnr_db, agreement.cosine) == (SQNR_CEILING_DB, 1.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 2.0])
+def test_a_value_that_becomes_infinite_or_nan_is_the_worst_error(value: float) -> None:
+    agreement = Agreement()
+    agreement.add([value, 1.0], [-np.inf, 1.0])
+    agreement.add([1.0, 1.0], [1.0, 1.0])
+    assert (agreement.sqnr_db, agreement.cosine) == (-SQNR_CEILING_DB, 0.0)
+
+
 def test_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="3 values against 2"):
         Agreement().add([1.0, 2.0, 3.0], [1.0, 2.0])

@@ -1,0 +1,218 @@
+"""The commands. Each is arguments, one call, print; errors become exit codes in `main`."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compiler import __version__
+from compiler.errors import BuildFileError, ModcError
+
+app = typer.Typer(
+    name="modc",
+    help="Compile a network that a build file describes into one verified bundle.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the build file."),
+]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Unknown keys warn instead of failing.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Warnings about the build file fail.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+CustomCode = Annotated[
+    bool, typer.Option("--allow-custom-code", help="Let CustomFunc run its Python file.")
+]
+Prefix = Annotated[str, typer.Option("--model", "-m", help="Bundle: …/<name>/mod or its folder.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"modc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command("compile")
+def compile_(
+    build_files: Annotated[list[Path], typer.Argument(help="Build files (YAML).")],
+    overrides: Overrides = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="Build this precision instead; the name's suffix follows."),
+    ] = None,
+    calibration_table: Annotated[
+        Path | None,
+        typer.Option(help="Take the ranges from this table; the network is not observed."),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Write the bundle even if it misses its accuracy gates.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Tell what each pass did or declined, and why.")
+    ] = False,
+    list_layers: Annotated[
+        bool, typer.Option("--list-layers", help="Print the layers with their indices and stop.")
+    ] = False,
+    allow_custom_code: CustomCode = False,
+    lenient: Lenient = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compile what each build file describes into a bundle, and verify it."""
+    from compiler.cli import compile as command
+
+    options = command.Options(
+        overrides=tuple(overrides or ()),
+        dtype=dtype,
+        calibration_table=calibration_table,
+        keep=keep,
+        explain=explain,
+        allow_custom_code=allow_custom_code,
+        lenient=lenient,
+        strict=strict,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    if list_layers:
+        command.list_layers(build_files, options)
+    else:
+        raise typer.Exit(command.compile_all(build_files, options))
+
+
+app.command("build", hidden=True, help="Older name of compile.")(compile_)
+
+
+@app.command()
+def run(
+    model: Prefix,
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for masks, overlays and arrays.")
+    ],
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator.")] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="ONNX Runtime execution provider, in order.")
+    ] = None,
+    allow_custom_code: CustomCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a bundle on images; write class masks, overlays and npz arrays."""
+    from compiler.cli.run import run_images
+
+    run_images(
+        model,
+        images,
+        output,
+        threads=threads,
+        providers=provider,
+        allow_custom_code=allow_custom_code,
+        quiet=quiet,
+    )
+
+
+@app.command()
+def verify(
+    prefix: Annotated[str, typer.Argument(help="Bundle: …/<name>/mod or its folder.")],
+) -> None:
+    """Check every file of a bundle against its hash, and that the bundle loads."""
+    from compiler.runner.load import Runner
+
+    with Runner(prefix) as runner:
+        digest = runner.bundle.digest
+    typer.echo(f"{prefix}: whole; mod.json sha256 {digest}")
+
+
+@app.command()
+def passes() -> None:
+    """List the graph passes in the order in which they run."""
+    from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES, describe, name_of
+
+    for title, group in (("all precisions", FLOAT_PASSES), ("fp16, afterwards", FLOAT16_PASSES)):
+        typer.echo(f"{title}:")
+        for one in group:
+            typer.echo(f"  {name_of(one):<20} {describe(one)}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of build files, for editors."""
+    from compiler.config.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def migrate(
+    build_file: Annotated[Path, typer.Argument(help="Build file in any dialect.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")
+    ] = None,
+) -> None:
+    """Write an older build file in the current spelling."""
+    from compiler.config.dialects import migrate as migrated
+
+    text = migrated(build_file)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+@app.command(hidden=True, context_settings={"ignore_unknown_options": True})
+def quant(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Refuse what vamc quant did: weight quantization of language models."""
+    raise BuildFileError(
+        "quantizing the weights of language models is not what modc does",
+        where="modc quant",
+        fix="for int8 networks set backend.dtype: int8 and use modc compile",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `modc` and `vamc`; the only place that turns an error into an exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(arguments, prog_name="modc")
+    except ModcError as error:
+        print_error(error, as_json="--json" in arguments)
+        raise SystemExit(error.exit_code) from None
+
+
+def compile_main() -> None:
+    """Entry point of `compile`: exactly `modc compile`."""
+    main(["compile", *sys.argv[1:]])
+
+
+def print_error(error: ModcError, *, as_json: bool) -> None:
+    """One clear error on standard error, and as JSON on standard output if asked for."""
+    typer.echo(f"modc: {error}", err=True)
+    if as_json:
+        typer.echo(json.dumps(error_facts(error)))
+
+
+def error_facts(error: ModcError) -> dict[str, Any]:  # Any: a JSON object
+    """The error as a JSON object."""
+    return {
+        "error": {
+            "where": error.where,
+            "what": error.what,
+            "fix": error.fix,
+            "exit_code": error.exit_code,
+        }
+    }

@@ -1,0 +1,310 @@
+"""The order of the stages: one build file in, one verified bundle out."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import onnx_graphsurgeon as gs
+
+from calibration.table import write_table
+from compiler.bundle.write import new_bundle
+from compiler.config.dump import dump_config
+from compiler.config.model import BuildConfig, is_range
+from compiler.config.paths import resolve_input, resolve_output
+from compiler.errors import BuildFileError, GraphError
+from compiler.frontend.load_onnx import LoadedModel, load_onnx
+from compiler.graph.convert import save_model
+from compiler.graph.head import mask_rule
+from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES
+from compiler.passes.append_extra_ops import append_extra_ops
+from compiler.passes.run import run_passes
+from compiler.pipeline.build import Build, Size
+from compiler.pipeline.clock import Clock, Report
+from compiler.pipeline.quantized import Quantized, quantize_graph
+from compiler.pipeline.record import (
+    Facts,
+    inputs_of,
+    make_manifest,
+    report_facts,
+    run_facts,
+    sources_of,
+)
+from compiler.pipeline.samples import Samples, find_build_samples
+from compiler.pipeline.verification import (
+    find_task,
+    measure_latency,
+    verification_feeds,
+    verify_network,
+)
+from compiler.preprocess.chain import Chain
+from compiler.preprocess.checks import chain_warnings
+from compiler.quantize.layers import Layer, list_layers
+from compiler.runner.manifest import Postprocessing
+from compiler.verify.integer import IntegerReport, inspect_session_graph
+from compiler.verify.result import broken_gates
+
+_EXPORTERS = {
+    "pytorch": "torch.onnx.export(model, example, 'model.onnx')",
+    "keras": "python -m tf2onnx.convert --keras model.h5 --output model.onnx",
+    "tensorflow": "python -m tf2onnx.convert --graphdef model.pb --output model.onnx",
+    "darknet": "a darknet to ONNX converter",
+}
+
+
+def compile_model(
+    config: BuildConfig,
+    *,
+    calibration_table: Path | None = None,
+    keep: bool = False,
+    allow_custom_code: bool = False,
+    progress: Report | None = None,
+) -> Build:
+    """Compile and verify the network that a build file describes, and write its bundle.
+
+    Example:
+        build = compile_model(load_config("build_configs/official_unet3p.yaml"))
+
+    Args:
+        config: From `load_config`.
+        calibration_table: int8: take the ranges from this file instead of observing the network.
+        keep: Write the bundle even if it misses an accuracy gate.
+        allow_custom_code: Let a CustomFunc of the build file run its Python code.
+        progress: Called as progress(stage, done, total).
+
+    Returns:
+        The build. A missed gate is in `broken_gates`; without `keep`, `digest` is then None and
+        nothing was written.
+
+    Raises:
+        ModcError: By what is wrong; a bundle that was there before is unchanged.
+    """
+    clock, started = Clock(progress), datetime.now(UTC)
+    build_sha256 = sha256(dump_config(config).encode()).hexdigest()
+    workspace = resolve_output(config.workspace.path)
+    with (
+        _log_file(config, workspace),
+        new_bundle(workspace, config.name, build_sha256=build_sha256) as bundle,
+    ):
+        work = bundle.folder / "work"
+        work.mkdir()
+        model = bundle.folder / "mod.onnx"
+        original = work / "original.onnx"
+        dtype = config.backend.dtype
+
+        with clock.stage("load"):
+            loaded = _load(config)
+            graph, notes, sources = loaded.graph, loaded.notes, loaded.sources
+            del loaded  # or the float weights would live as long as the build
+            appended = append_extra_ops(graph, kind=config.graph.extra_ops.type)
+            save_model(graph, original, work / "original.params")
+            inputs, rule = inputs_of(graph), _mask_rule(graph)
+            samples, chain = find_build_samples(
+                config,
+                inputs,
+                held_out=config.verify.samples,
+                allow_custom_code=allow_custom_code,
+            )
+            task = find_task(config, chain, inputs, graph.outputs[0].name, rule)
+
+        with clock.stage("passes"):
+            passes = [appended, *run_passes(graph, FLOAT_PASSES)]
+            if dtype == "fp16":
+                passes += run_passes(graph, FLOAT16_PASSES, rounds=1)
+
+        quantized: Quantized | None = None
+        if dtype == "int8":
+            quantized = quantize_graph(
+                graph, config.backend.quantize, samples, calibration_table, work, clock
+            )
+            graph = quantized.graph
+            table = write_table(quantized.ranges)
+            (bundle.folder / "mod.calib.txt").write_text(table, encoding="utf-8")
+
+        with clock.stage("write"):
+            save_model(graph, model, bundle.folder / "mod.params")
+
+        report: IntegerReport | None = None
+        if quantized is not None:
+            with clock.stage("inspect"):
+                report = _inspect(model, quantized)
+
+        with clock.stage("verify"):
+            feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+            layers = None if quantized is None else quantized.layers(feeds)
+            result = verify_network(original, model, feeds, origin, task, layers)
+            broken = broken_gates(
+                result,
+                min_cosine=config.verify.min_cosine,
+                min_sqnr_db=config.verify.min_sqnr_db,
+            )
+
+        with clock.stage("latency"):
+            latency = measure_latency(original, model, feeds[0])
+
+        warnings = (
+            *(warning for one in passes for warning in one.warnings),
+            *_image_warnings(chain),
+            *(quantized.warnings if quantized else ()),
+            *_integer_warnings(report),
+            *_skip_warnings(samples),
+        )
+        build = Build(
+            name=config.name,
+            dtype=dtype,
+            prefix=workspace / config.name / "mod",
+            digest=None,
+            passes=tuple(passes),
+            decisions=quantized.float_nodes if quantized else (),
+            integer_layers=_integer_layers(report),
+            verification=result,
+            broken_gates=tuple(broken),
+            size=Size(_bytes(sources), _bytes((model, bundle.folder / "mod.params"))),
+            latency=latency,
+            seconds=clock.seconds,
+            notes=notes,
+            warnings=(*bundle.warnings, *warnings),
+        )
+        if broken and not keep:
+            return build
+        with clock.stage("bundle"):
+            _keep_work(config, workspace, work)
+            facts = report_facts(passes, samples, quantized, report, result, warnings)
+            _write_json(bundle.folder / "mod.report.json", facts)
+            _write_json(
+                bundle.folder / "mod.build.json", run_facts(started, clock.seconds, latency)
+            )
+            manifest = make_manifest(
+                config,
+                graph,
+                chain,
+                rule,
+                sources_of(config, sources, samples, calibration_table),
+                quantized,
+                report,
+                result,
+            )
+            return replace(build, digest=bundle.commit(manifest))
+
+
+def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
+    """Layers of a network after the float passes, as the skip lists of a build file number them.
+
+    Raises:
+        ModcError: The network cannot be read.
+    """
+    graph = _load(config).graph
+    append_extra_ops(graph, kind=config.graph.extra_ops.type)
+    run_passes(graph, FLOAT_PASSES)
+    return list_layers(graph)
+
+
+def _load(config: BuildConfig) -> LoadedModel:
+    frontend = config.frontend
+    if frontend.format != "onnx":
+        raise GraphError(
+            f"frontend.type {frontend.format} cannot be read ({frontend.checkpoint})",
+            where=f"{config.name}: frontend.type",
+            fix=f"export it to ONNX, with {_EXPORTERS[frontend.format]}, then set type: onnx",
+        )
+    ranges = [name for name, shape in frontend.shape.items() if is_range(shape)]
+    if ranges:
+        raise BuildFileError(
+            f"'{ranges[0]}' has a range of shapes, and bundles have one shape",
+            where=f"{config.name}: frontend.shape",
+            fix="give one shape; build one bundle for each size that is needed",
+        )
+    checkpoint = resolve_input(
+        frontend.checkpoint, config.base_dir, where=f"{config.name}: frontend.checkpoint"
+    )
+    shapes = {name: [int(str(size)) for size in shape] for name, shape in frontend.shape.items()}
+    return load_onnx(checkpoint, shapes, frontend.dtype)
+
+
+def _mask_rule(graph: gs.Graph) -> Postprocessing | None:
+    found = mask_rule(graph)
+    return None if found is None else Postprocessing(*found)
+
+
+def _inspect(model: Path, quantized: Quantized) -> IntegerReport:
+    try:
+        return inspect_session_graph(model, quantized.plan.integer_nodes)
+    except ValueError as error:
+        raise GraphError(
+            str(error), where=str(model), fix="report this network; build it as fp16 meanwhile"
+        ) from error
+
+
+def _integer_layers(report: IntegerReport | None) -> tuple[int, int] | None:
+    if report is None:
+        return None
+    return len(report.nodes) - len(report.float_nodes), len(report.nodes)
+
+
+def _integer_warnings(report: IntegerReport | None) -> list[str]:
+    if report is None:
+        return []
+    lines = [
+        f"{node.op} '{node.node}' was to run on integers and does not: {node.reason}"
+        for node in report.float_nodes
+    ]
+    return lines + [f"'{name}' rounds to int8 and back for nothing" for name in report.stray]
+
+
+def _image_warnings(chain: Chain | None) -> list[str]:
+    """What happened to images that did not fit; the rest was said when the build file was read."""
+    if chain is None:
+        return []
+    known = chain_warnings(chain.ops, chain.shape)
+    return [warning for warning in chain.warnings() if warning not in known]
+
+
+def _skip_warnings(samples: Samples | None) -> list[str]:
+    if samples is None or not samples.skipped:
+        return []
+    names = ", ".join(samples.skipped[:5])
+    return [f"{len(samples.skipped)} file(s) skipped because they cannot be used: {names}"]
+
+
+def _bytes(files: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in files if path.exists())
+
+
+def _keep_work(config: BuildConfig, workspace: Path, work: Path) -> None:
+    """Remove the graphs between the stages, or keep them beside the bundle (enable_ir)."""
+    kept = workspace / f"{config.name}.ir"
+    if config.workspace.enable_ir:
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
+    shutil.rmtree(work)
+
+
+def _write_json(path: Path, facts: Facts) -> None:
+    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _log_file(config: BuildConfig, workspace: Path) -> Iterator[None]:
+    """Write the log of this build beside the bundle, if workspace.save_log asks for it."""
+    if not config.workspace.save_log:
+        yield
+        return
+    workspace.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(workspace / f"{config.name}.log", mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("compiler")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,183 @@
+"""What goes into the files beside the network: manifest, report data, facts of the run."""
+
+import os
+import platform
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from compiler import __version__
+from compiler.config.dump import dump_config
+from compiler.config.model import BuildConfig
+from compiler.passes.result import PassResult
+from compiler.pipeline.build import Latency
+from compiler.pipeline.quantized import Quantized
+from compiler.pipeline.samples import Input, Samples
+from compiler.preprocess.chain import Chain
+from compiler.runner.manifest import (
+    Manifest,
+    Postprocessing,
+    Preprocessing,
+    Source,
+    TensorSpec,
+)
+from compiler.runner.read import file_fact
+from compiler.verify.integer import IntegerReport
+from compiler.verify.result import VerifyResult
+
+TOOLS = (
+    "numpy",
+    "onnx",
+    "onnx-graphsurgeon",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+)
+"""Packages whose version may change the bytes of a bundle."""
+
+Facts = dict[str, Any]  # Any: a JSON object
+
+
+def inputs_of(graph: gs.Graph) -> tuple[Input, ...]:
+    """The network's inputs, all static."""
+    return tuple(Input(one.name, tuple(one.shape), np.dtype(one.dtype)) for one in graph.inputs)
+
+
+def make_manifest(
+    config: BuildConfig,
+    graph: gs.Graph,
+    chain: Chain | None,
+    rule: Postprocessing | None,
+    sources: Sequence[Source],
+    quantized: Quantized | None,
+    report: IntegerReport | None,
+    verification: VerifyResult,
+) -> Manifest:
+    """The manifest, except for the hashes of the bundle's own files."""
+    preprocessing = None
+    if chain is not None:
+        preprocessing = Preprocessing(tuple(chain.to_list()), chain.shape)
+    return Manifest(
+        name=config.name,
+        inputs=_specs(graph.inputs),
+        outputs=_specs(graph.outputs),
+        build=dump_config(config),
+        preprocessing=preprocessing,
+        postprocessing=rule,
+        classes=config.classes,
+        quantization=_quantization(config, quantized, report),
+        verification=verification.to_json(),
+        sources=tuple(sources),
+        versions={"modc": __version__, **{tool: version(tool) for tool in TOOLS}},
+    )
+
+
+def sources_of(
+    config: BuildConfig, models: Sequence[Path], samples: Samples | None, table: Path | None
+) -> list[Source]:
+    """Everything a bundle was made from, identified by size and hash."""
+    found = [_text_source("build", f"{config.name}.yaml", dump_config(config))]
+    for path in models:
+        fact = file_fact(path)
+        found.append(Source("model", path.name, fact.size, fact.sha256))
+    if samples is not None:
+        listing = "".join(f"{one.sha256}  {one.name}\n" for one in samples.calibration)
+        found.append(_text_source("data", "calibration files", listing))
+    if table is not None:
+        fact = file_fact(table)
+        found.append(Source("table", table.name, fact.size, fact.sha256))
+    return found
+
+
+def report_facts(
+    passes: Sequence[PassResult],
+    samples: Samples | None,
+    quantized: Quantized | None,
+    report: IntegerReport | None,
+    verification: VerifyResult,
+    warnings: Sequence[str],
+) -> Facts:
+    """Report data: what every stage did, the same on every run."""
+    facts: Facts = {
+        "passes": [asdict(result) for result in passes],
+        "verification": verification.to_json(),
+        "warnings": list(warnings),
+    }
+    if samples is not None:
+        facts["calibration_files"] = [
+            {"name": one.name, "sha256": one.sha256} for one in samples.calibration
+        ]
+        facts["skipped_files"] = list(samples.skipped)
+    if quantized is not None:
+        facts["ranges"] = [asdict(range_) for range_ in quantized.ranges]
+        facts["nodes"] = [
+            {"node": node.node, "op": node.op, "form": node.form.value, "reason": node.reason}
+            for node in quantized.plan.nodes
+        ]
+    if report is not None:
+        facts["session"] = {
+            "integer": [asdict(node) for node in report.nodes],
+            "stray": list(report.stray),
+            "operators": dict(sorted(report.operators.items())),
+        }
+    return facts
+
+
+def run_facts(started: datetime, seconds: dict[str, float], latency: Latency) -> Facts:
+    """What differs from run to run."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "started": started.astimezone(UTC).isoformat(timespec="seconds"),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "latency_ms": asdict(latency),
+        "peak_memory_mib": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _quantization(
+    config: BuildConfig, quantized: Quantized | None, report: IntegerReport | None
+) -> Facts:
+    facts: Facts = {"dtype": config.backend.dtype, "cpu_features": _cpu_features()}
+    if quantized is not None and report is not None:
+        facts |= {
+            "calibrate_mode": sorted({range_.method for range_ in quantized.ranges}),
+            "tensors": len(quantized.ranges),
+            "planned_layers": len(report.nodes),
+            "integer_layers": len(report.nodes) - len(report.float_nodes),
+        }
+    return facts
+
+
+def _cpu_features() -> list[str]:
+    """Vector extensions of this CPU: kernels chosen by them differ in their last bits."""
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"]
+    return sorted({*extensions["baseline"], *extensions["found"]})
+
+
+def _specs(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            one.name,
+            tuple(size if isinstance(size, int) else -1 for size in one.shape or ()),
+            np.dtype(one.dtype).name,
+        )
+        for one in tensors
+    )
+
+
+def _text_source(role: Any, name: str, text: str) -> Source:  # Any: the Literal of Source.role
+    data = text.encode()
+    return Source(role, name, len(data), sha256(data).hexdigest())

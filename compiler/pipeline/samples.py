@@ -1,0 +1,186 @@
+"""Calibration and verification samples, as the network's inputs."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.dataset import DatasetError, Sample, find_samples, load_arrays
+from compiler.config.model import BuildConfig, Dataset
+from compiler.config.paths import resolve_input
+from compiler.errors import BuildFileError, CalibrationError
+from compiler.preprocess.chain import Chain
+
+_LOG = logging.getLogger(__name__)
+
+Feeds = Mapping[str, NDArray[Any]]  # Any: whatever element types the network reads
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of the network."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(slots=True)
+class Samples:
+    """The data set of a build.
+
+    Args:
+        calibration: Files to observe the network with, sorted by name.
+        held_out: Other files of the same folder, for verification.
+        load: File -> the network's inputs.
+        skip: Whether a file that cannot be used is left out instead of ending the build.
+        skipped: Names of the files that were left out.
+    """
+
+    calibration: tuple[Sample, ...]
+    held_out: tuple[Sample, ...]
+    load: Callable[[Path], Feeds]
+    skip: bool = False
+    skipped: list[str] = field(default_factory=list)
+
+    def feeds(self, samples: Iterable[Sample]) -> Iterator[Feeds]:
+        """Load samples one by one.
+
+        Raises:
+            CalibrationError: A file cannot be used and must not be skipped, or none can be used.
+        """
+        usable = 0
+        for sample in samples:
+            try:
+                feeds = self.load(sample.path)
+            except CalibrationError as error:
+                if not self.skip:
+                    raise
+                _LOG.warning("skipped: %s", error)
+                if sample.name not in self.skipped:
+                    self.skipped.append(sample.name)
+                continue
+            usable += 1
+            yield feeds
+        if not usable:
+            raise CalibrationError(
+                "none of the calibration files can be used",
+                where=", ".join(self.skipped[:5]) or "dataset",
+                fix="repair the files, or remove on_error: skip to see the first error",
+            )
+
+
+def find_build_samples(
+    config: BuildConfig, inputs: Sequence[Input], *, held_out: int, allow_custom_code: bool
+) -> tuple[Samples | None, Chain | None]:
+    """Data set and preprocessing of a build.
+
+    Args:
+        config: The build file.
+        inputs: Of the network.
+        held_out: Files wanted for verification besides those for calibration.
+        allow_custom_code: Whether CustomFunc may run.
+
+    Returns:
+        The samples (None without `dataset.path`, or where a float build, which does not need
+        them, names a folder without any) and the preprocessing (None for arrays).
+
+    Raises:
+        CalibrationError: The data set is missing, empty or does not fit the network.
+    """
+    dataset = config.dataset
+    if dataset is None:
+        return None, None
+    chain = _chain(config, inputs, allow_custom_code)
+    folder = _folder(config, dataset)
+    if folder is None:
+        return None, chain
+    sampler = dataset.sampler
+    try:
+        chosen, all_ = (
+            find_samples(
+                folder,
+                suffix=sampler.suffix,
+                count=count,
+                seed=sampler.seed,
+                arrays=chain is None,
+            )
+            for count in (sampler.get_data_num, sampler.get_data_num + held_out)
+        )
+    except DatasetError as error:
+        if config.backend.dtype != "int8":
+            return None, chain
+        raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+    taken = {sample.name for sample in chosen}
+    others = tuple(sample for sample in all_ if sample.name not in taken)
+    load = _image_loader(chain, inputs[0]) if chain else _array_loader(inputs)
+    return Samples(chosen, others, load, skip=dataset.on_error == "skip"), chain
+
+
+def random_feeds(inputs: Sequence[Input], count: int) -> Iterator[Feeds]:
+    """Seeded inputs for a network without data set: uniform in [0, 1), zeros for integers."""
+    random = np.random.Generator(np.random.PCG64(0))
+    for _ in range(count):
+        yield {
+            one.name: random.random(one.shape).astype(one.dtype)
+            if one.dtype.kind == "f"
+            else np.zeros(one.shape, one.dtype)
+            for one in inputs
+        }
+
+
+def _folder(config: BuildConfig, dataset: Dataset) -> Path | None:
+    """The calibration folder; None where a float build names none that exists."""
+    if dataset.path is None:
+        return None
+    try:
+        return resolve_input(dataset.path, config.base_dir, where=f"{config.name}: dataset.path")
+    except BuildFileError as error:
+        if config.backend.dtype != "int8":
+            return None
+        raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+
+
+def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain | None:
+    if config.dataset is None or not config.dataset.process_ops:
+        return None
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        names = ", ".join(f"{one.name} {list(one.shape)}" for one in inputs)
+        raise BuildFileError(
+            f"process_ops prepare one image, but the network reads {names}",
+            where=f"{config.name}: dataset.process_ops",
+            fix="remove process_ops and give .npz files whose arrays are named as the inputs",
+        )
+    _, *shape = inputs[0].shape
+    channels, height, width = shape
+    try:
+        return Chain(config.dataset.process_ops, (channels, height, width), allow_custom_code=allow)
+    except ValueError as error:
+        raise CalibrationError(
+            str(error),
+            where=f"{config.name}: dataset.process_ops",
+            fix="correct process_ops, or frontend.shape",
+        ) from error
+
+
+def _image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:
+    return lambda path: {image.name: chain(path).astype(image.dtype, copy=False)}
+
+
+def _array_loader(inputs: Sequence[Input]) -> Callable[[Path], Feeds]:
+    wanted = {one.name: (one.shape, one.dtype) for one in inputs}
+
+    def load(path: Path) -> Feeds:
+        try:
+            sample = load_arrays(path, wanted)
+        except DatasetError as error:
+            raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+        if sample.note:
+            _LOG.warning("%s: %s", path, sample.note)
+        return sample.arrays
+
+    return load

@@ -1,0 +1,58 @@
+"""Graphs as callables: written to a work folder, run by ONNX Runtime, gone when left."""
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx_graphsurgeon as gs
+
+from compiler.graph.convert import save_model
+from compiler.pipeline.samples import Feeds
+from compiler.runner.onnxruntime import load
+from compiler.verify.compare import Tensors
+
+OBSERVATION_THREADS = 2
+"""Fixed, because float results may depend on how a kernel splits its work."""
+
+Run = Callable[[Feeds], Tensors]
+
+
+@contextmanager
+def open_model(path: Path, *, threads: int = OBSERVATION_THREADS) -> Iterator[Run]:
+    """Run a model file; its memory is given back at the end of the block.
+
+    Without the memory arena a network needs little more than its weights and one sample.
+    """
+    session = load(path, threads=threads, arena=False)
+    try:
+        yield session.run
+    finally:
+        session.close()
+        give_back_memory()
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the operating system, where the C library holds it back (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def save_with_outputs(graph: gs.Graph, names: Sequence[str], path: Path, data: Path) -> None:
+    """Write a graph that also returns inner tensors.
+
+    Args:
+        graph: Not changed.
+        names: Tensors to return besides the graph's outputs.
+        path: Model file.
+        data: File for its weights, in the same folder.
+    """
+    wider = graph.copy()
+    tensors = wider.tensors()
+    present = {tensor.name for tensor in wider.outputs}
+    wider.outputs = [
+        *wider.outputs,
+        *(tensors[name] for name in names if name not in present and tensors[name].inputs),
+    ]
+    save_model(wider, path, data)

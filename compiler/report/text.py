@@ -1,0 +1,72 @@
+"""Results for a person at the terminal."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.table import Table
+
+from compiler.passes.result import PassResult
+from compiler.pipeline import Build
+
+
+def summary_table(build: Build) -> Table:
+    """One table that says what was built, what it costs and what it lost."""
+    table = Table(title=f"{build.name} ({build.dtype})", title_justify="left")
+    for heading in ("", "fp32", "compiled", ""):
+        table.add_column(heading, justify="left" if not heading else "right")
+    small = build.size.compiled and build.size.fp32 / build.size.compiled
+    table.add_row("size", _mib(build.size.fp32), _mib(build.size.compiled), f"{small:.2f}x smaller")
+    if build.latency:
+        fast = build.latency.fp32 / build.latency.compiled
+        table.add_row(
+            f"latency ({build.latency.threads} threads)",
+            f"{build.latency.fp32:.2f} ms",
+            f"{build.latency.compiled:.2f} ms",
+            f"{fast:.2f}x faster",
+        )
+    result = build.verification
+    if task := result.task:
+        table.add_row(
+            f"{task.metric} ({task.images} images)",
+            f"{task.fp32:.2f}",
+            f"{task.compiled:.2f}",
+            f"{-task.drop:+.2f} points",
+        )
+    origin = f"{result.samples} {result.origin}"
+    table.add_row("cosine similarity", "", f"{result.cosine:.6f}", origin)
+    table.add_row("SQNR", "", f"{result.sqnr_db:.2f} dB", origin)
+    if build.integer_layers:
+        done, planned = build.integer_layers
+        table.add_row("layers on integers", "", f"{done} of {planned}", "")
+    return table
+
+
+def pass_lines(results: Iterable[PassResult]) -> list[str]:
+    """What every pass did and declined, and why; a reason shared by many sites is told once."""
+    lines = []
+    for result in results:
+        lines.append(f"{result.name}: {result.changed} changed")
+        reasons: dict[str, list[str]] = {}
+        for skip in result.skipped:
+            reasons.setdefault(skip.reason, []).append(skip.where)
+        lines += [f"  declined: {reason}: {_names(where)}" for reason, where in reasons.items()]
+        lines += [f"  warning: {warning}" for warning in result.warnings]
+    return lines
+
+
+def closing_table(outcomes: Sequence[tuple[str, str, int]]) -> Table:
+    """Several builds: file, outcome in a few words, exit code."""
+    table = Table(title=f"{len(outcomes)} builds", title_justify="left")
+    for heading in ("build file", "result", "exit code"):
+        table.add_column(heading)
+    for name, outcome, code in outcomes:
+        table.add_row(name, outcome, str(code))
+    return table
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.2f} MiB"
+
+
+def _names(names: Sequence[str], limit: int = 4) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

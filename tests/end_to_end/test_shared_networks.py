@@ -1,0 +1,54 @@
+"""Trained networks on real images, as `../shared/models/README.md` measures them."""
+
+from pathlib import Path
+
+import pytest
+
+from compiler import compile_model, load_config
+
+NETWORKS = Path(__file__).parents[1] / "networks"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared with real networks")
+
+FP32 = {
+    "unet3p_human_128": 76.241,
+    "unet_camvid_192x256": 50.466,
+    "prisma_nchw": 77.823,
+    "sinet": 66.717,
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "dtype", "max_drop"),
+    [
+        ("unet3p_human_128", "int8", 1.0),
+        ("unet_camvid_192x256", "int8", 1.0),
+        ("sinet", "fp16", 0.1),
+    ],
+)
+def test_the_task_metric_survives_compilation(
+    network: str, dtype: str, max_drop: float, tmp_path: Path
+) -> None:
+    config = load_config(
+        NETWORKS / f"{network}.yaml",
+        dtype=dtype,
+        overrides=[f"workspace.path={tmp_path}"],
+    )
+    task = compile_model(config).verification.task
+    assert task is not None
+    assert task.fp32 == pytest.approx(FP32[network], abs=0.01)
+    assert task.drop <= max_drop
+
+
+def test_prisma_of_opset_7_compiles_to_int8(tmp_path: Path) -> None:
+    config = load_config(
+        NETWORKS / "prisma_nchw.yaml",
+        overrides=[
+            f"workspace.path={tmp_path}",
+            "dataset.sampler.get_data_num=8",
+            "verify={min_cosine: 0.95}",
+        ],
+    )
+    build = compile_model(config)
+    assert build.broken_gates == ()
+    assert build.integer_layers == (119, 119)
