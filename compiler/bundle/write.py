@@ -1,6 +1,6 @@
 """Write a bundle: whole or not at all, and one build at a time.
 
-with new_bundle(workspace, name, build_sha256=sha256) as bundle:
+with new_bundle(workspace, name, build_file="net.yaml", model="net.onnx") as bundle:
     ...  # write bundle.folder / "mod.onnx" and so on
     digest = bundle.commit(manifest)
 """
@@ -65,7 +65,7 @@ class NewBundle:
 
 
 @contextmanager
-def new_bundle(workspace: Path, name: str, *, build_sha256: str) -> Iterator[NewBundle]:
+def new_bundle(workspace: Path, name: str, *, build_file: str, model: str) -> Iterator[NewBundle]:
     """Hold the name of a bundle for one build; leave the old bundle unless it commits.
 
     Another build of the same name waits until this block ends. Whatever ends it before `commit`,
@@ -75,7 +75,8 @@ def new_bundle(workspace: Path, name: str, *, build_sha256: str) -> Iterator[New
     Args:
         workspace: Folder of bundles; made if it is missing.
         name: Folder of the bundle in it.
-        build_sha256: Of the build file; another one in the present bundle gives a warning.
+        build_file: Name of the build file.
+        model: Name of the model file. A present bundle with another origin gives a warning.
 
     Raises:
         BundleError: The name is no folder name, or the disk refuses: read-only, full, no folder.
@@ -92,7 +93,7 @@ def new_bundle(workspace: Path, name: str, *, build_sha256: str) -> Iterator[New
         folder = folder_new(target)
         folder.mkdir()
         try:
-            yield NewBundle(target, folder, _warnings(target, build_sha256))
+            yield NewBundle(target, folder, _warnings(target, build_file, model))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,17 +145,19 @@ def _lock_file(target: Path) -> Path:
     return target.parent / f".{target.name}.lock"
 
 
-def _warnings(target: Path, build_sha256: str) -> tuple[str, ...]:
+def _warnings(target: Path, build_file: str, model: str) -> tuple[str, ...]:
+    """Whether the present bundle has another origin: two build files share one name."""
     path = target / "mod.json"
     if not path.exists():
         return ()
     try:
-        older = Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path)).build_file
+        older = Manifest.from_json(path.read_text(encoding="utf-8"), where=str(path))
     except (BundleError, UnicodeDecodeError):
         return (f"{target}: replaces mod.* files whose mod.json this modc cannot read",)
-    if older is None or older.sha256 == build_sha256:
+    models = [source.name for source in older.sources if source.role == "model"]
+    if older.build_file is None or (older.build_file.name, models[:1]) == (build_file, [model]):
         return ()
     return (
-        f"{target}: replaces the bundle of another build file, {older.name} "
-        f"(sha256 {older.sha256}); give one of them another name to keep both",
+        f"{target}: replaces the bundle of another build file, {older.build_file.name} "
+        f"(sha256 {older.build_file.sha256}); give one of them another name to keep both",
     )

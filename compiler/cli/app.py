@@ -1,6 +1,7 @@
 """The commands. Each is arguments, one call, print; errors become exit codes in `main`."""
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,6 +188,7 @@ def quant(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> No
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `modc` and `vamc`; the only place that turns an error into an exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _show_log()
     try:
         app(arguments, prog_name="modc")
     except ModcError as error:
@@ -197,6 +199,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compile_main() -> None:
     """Entry point of `compile`: exactly `modc compile`."""
     main(["compile", *sys.argv[1:]])
+
+
+def _show_log() -> None:
+    """Commands print what they find themselves; of the log they show only that a build waits."""
+    logging.getLogger("compiler").addHandler(logging.NullHandler())
+    bundles = logging.getLogger("compiler.bundle")
+    if not bundles.handlers:
+        bundles.addHandler(logging.StreamHandler())
 
 
 def print_error(error: ModcError, *, as_json: bool) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from compiler.cli.app import error_facts, print_error
+from compiler.cli.app import print_error
 from compiler.cli.progress import progress
+from compiler.cli.tables import print_table
 from compiler.config.load import BuildFile, read_build_file
 from compiler.errors import ModcError
 from compiler.pipeline import Build, compile_model, layers_of
@@ -49,7 +49,7 @@ def compile_all(build_files: Sequence[Path], options: Options) -> int:
             print_error(error, as_json=options.as_json)
             outcomes.append((str(path), error.what.splitlines()[0], error.exit_code))
     if len(outcomes) > 1 and not options.quiet:
-        Console(stderr=options.as_json).print(closing_table(outcomes))
+        print_table(closing_table(outcomes), err=options.as_json)
     return max(code for _, _, code in outcomes)
 
 
@@ -63,7 +63,7 @@ def list_layers(build_files: Sequence[Path], options: Options) -> None:
             number = str(layer.kind_index)
             conv, matmul = (number if layer.kind == kind else "" for kind in ("conv", "matmul"))
             table.add_row(str(layer.index), conv, matmul, layer.op, layer.node)
-        Console().print(table)
+        print_table(table)
 
 
 def _compile(path: Path, options: Options) -> Build:
@@ -107,6 +107,6 @@ def _print(build: Build, options: Options) -> None:
     if options.as_json:
         typer.echo(json.dumps(build_facts(build)))
     elif not options.quiet:
-        Console().print(summary_table(build))
+        print_table(summary_table(build))
         typer.echo(f"bundle {build.prefix}")
         typer.echo(f"mod.json sha256 {build.digest}")

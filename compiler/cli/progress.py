@@ -1,14 +1,13 @@
 """Progress of a build: bars on a terminal, plain lines elsewhere, nothing when quiet."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-Report = Callable[[str, int, int], None]
-"""Called as report(stage, done, total); total 0 for a stage that has no steps."""
+from compiler.pipeline.clock import Report
 
 
 @contextmanager

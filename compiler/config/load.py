@@ -66,7 +66,7 @@ def read_build_file(
     if dtype is not None:
         set_dtype(tree, dtype)
     normalise(tree, findings, stem=path.stem, lenient=lenient)
-    config = validate(tree, findings, strict=strict).at(path.parent)
+    config = validate(tree, findings, strict=strict).at(path)
     notes = tuple(sorted(findings.notes, key=lambda note: (note.line, note.place.column)))
     return BuildFile(path, source.text, source.sha256, dialect, config, notes)
 

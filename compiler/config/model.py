@@ -205,17 +205,22 @@ class BuildConfig(Section):
         default=(), description="Class names, stored in the bundle; background first."
     )
 
-    _base_dir: Path = PrivateAttr(default=Path())
+    _path: Path | None = PrivateAttr(default=None)
 
     @property
     def base_dir(self) -> Path:
         """Folder of the build file; input paths are looked up there after the current folder."""
-        return self._base_dir
+        return self._path.parent if self._path else Path()
 
-    def at(self, folder: Path) -> Self:
-        """The same configuration, as if its file were in `folder`."""
+    @property
+    def file_name(self) -> str:
+        """Name of the build file; `<name>.yaml` for a configuration that no file gave."""
+        return self._path.name if self._path else f"{self.name}.yaml"
+
+    def at(self, path: Path) -> Self:
+        """The same configuration, as if `path` were its file."""
         config = self.model_copy()
-        config._base_dir = folder
+        config._path = path
         return config
 
     @field_validator("name")

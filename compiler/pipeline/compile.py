@@ -1,31 +1,23 @@
 """The order of the stages: one build file in, one verified bundle out."""
 
 import json
-import logging
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-
-import onnx_graphsurgeon as gs
 
 from calibration.table import write_table
 from compiler.bundle.write import new_bundle
-from compiler.config.dump import dump_config
-from compiler.config.model import BuildConfig, is_range
-from compiler.config.paths import resolve_input, resolve_output
-from compiler.errors import BuildFileError, GraphError
-from compiler.frontend.load_onnx import LoadedModel, load_onnx
+from compiler.config.model import BuildConfig
+from compiler.config.paths import resolve_output
+from compiler.errors import GraphError
 from compiler.graph.convert import save_model
-from compiler.graph.head import mask_rule
 from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES
-from compiler.passes.append_extra_ops import append_extra_ops
 from compiler.passes.run import run_passes
 from compiler.pipeline.build import Build, Size
 from compiler.pipeline.clock import Clock, Report
+from compiler.pipeline.kept import keep_graphs, log_file
+from compiler.pipeline.network import load_network, postprocessing_of
 from compiler.pipeline.quantized import Quantized, quantize_graph
 from compiler.pipeline.record import (
     Facts,
@@ -40,21 +32,14 @@ from compiler.pipeline.verification import (
     find_task,
     measure_latency,
     verification_feeds,
+    verification_runs,
     verify_network,
 )
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.checks import chain_warnings
 from compiler.quantize.layers import Layer, list_layers
-from compiler.runner.manifest import Postprocessing
 from compiler.verify.integer import IntegerReport, inspect_session_graph
 from compiler.verify.result import broken_gates
-
-_EXPORTERS = {
-    "pytorch": "torch.onnx.export(model, example, 'model.onnx')",
-    "keras": "python -m tf2onnx.convert --keras model.h5 --output model.onnx",
-    "tensorflow": "python -m tf2onnx.convert --graphdef model.pb --output model.onnx",
-    "darknet": "a darknet to ONNX converter",
-}
 
 
 def compile_model(
@@ -85,11 +70,15 @@ def compile_model(
         ModcError: By what is wrong; a bundle that was there before is unchanged.
     """
     clock, started = Clock(progress), datetime.now(UTC)
-    build_sha256 = sha256(dump_config(config).encode()).hexdigest()
     workspace = resolve_output(config.workspace.path)
     with (
-        _log_file(config, workspace),
-        new_bundle(workspace, config.name, build_sha256=build_sha256) as bundle,
+        log_file(config, workspace),
+        new_bundle(
+            workspace,
+            config.name,
+            build_file=config.file_name,
+            model=Path(config.frontend.checkpoint).name,
+        ) as bundle,
     ):
         work = bundle.folder / "work"
         work.mkdir()
@@ -98,12 +87,11 @@ def compile_model(
         dtype = config.backend.dtype
 
         with clock.stage("load"):
-            loaded = _load(config)
+            loaded, appended = load_network(config)
             graph, notes, sources = loaded.graph, loaded.notes, loaded.sources
             del loaded  # or the float weights would live as long as the build
-            appended = append_extra_ops(graph, kind=config.graph.extra_ops.type)
             save_model(graph, original, work / "original.params")
-            inputs, rule = inputs_of(graph), _mask_rule(graph)
+            inputs, rule = inputs_of(graph), postprocessing_of(graph)
             samples, chain = find_build_samples(
                 config,
                 inputs,
@@ -134,10 +122,10 @@ def compile_model(
             with clock.stage("inspect"):
                 report = _inspect(model, quantized)
 
-        with clock.stage("verify"):
-            feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+        feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+        with clock.stage("verify", verification_runs(feeds, task)) as step:
             layers = None if quantized is None else quantized.layers(feeds)
-            result = verify_network(original, model, feeds, origin, task, layers)
+            result = verify_network(original, model, feeds, origin, task, layers, step)
             broken = broken_gates(
                 result,
                 min_cosine=config.verify.min_cosine,
@@ -173,7 +161,7 @@ def compile_model(
         if broken and not keep:
             return build
         with clock.stage("bundle"):
-            _keep_work(config, workspace, work)
+            keep_graphs(config, workspace, work)
             facts = report_facts(passes, samples, quantized, report, result, warnings)
             _write_json(bundle.folder / "mod.report.json", facts)
             _write_json(
@@ -198,37 +186,9 @@ def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
     Raises:
         ModcError: The network cannot be read.
     """
-    graph = _load(config).graph
-    append_extra_ops(graph, kind=config.graph.extra_ops.type)
-    run_passes(graph, FLOAT_PASSES)
-    return list_layers(graph)
-
-
-def _load(config: BuildConfig) -> LoadedModel:
-    frontend = config.frontend
-    if frontend.format != "onnx":
-        raise GraphError(
-            f"frontend.type {frontend.format} cannot be read ({frontend.checkpoint})",
-            where=f"{config.name}: frontend.type",
-            fix=f"export it to ONNX, with {_EXPORTERS[frontend.format]}, then set type: onnx",
-        )
-    ranges = [name for name, shape in frontend.shape.items() if is_range(shape)]
-    if ranges:
-        raise BuildFileError(
-            f"'{ranges[0]}' has a range of shapes, and bundles have one shape",
-            where=f"{config.name}: frontend.shape",
-            fix="give one shape; build one bundle for each size that is needed",
-        )
-    checkpoint = resolve_input(
-        frontend.checkpoint, config.base_dir, where=f"{config.name}: frontend.checkpoint"
-    )
-    shapes = {name: [int(str(size)) for size in shape] for name, shape in frontend.shape.items()}
-    return load_onnx(checkpoint, shapes, frontend.dtype)
-
-
-def _mask_rule(graph: gs.Graph) -> Postprocessing | None:
-    found = mask_rule(graph)
-    return None if found is None else Postprocessing(*found)
+    loaded, _ = load_network(config)
+    run_passes(loaded.graph, FLOAT_PASSES)
+    return list_layers(loaded.graph)
 
 
 def _inspect(model: Path, quantized: Quantized) -> IntegerReport:
@@ -275,36 +235,6 @@ def _bytes(files: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in files if path.exists())
 
 
-def _keep_work(config: BuildConfig, workspace: Path, work: Path) -> None:
-    """Remove the graphs between the stages, or keep them beside the bundle (enable_ir)."""
-    kept = workspace / f"{config.name}.ir"
-    if config.workspace.enable_ir:
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
-    shutil.rmtree(work)
-
-
 def _write_json(path: Path, facts: Facts) -> None:
     text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _log_file(config: BuildConfig, workspace: Path) -> Iterator[None]:
-    """Write the log of this build beside the bundle, if workspace.save_log asks for it."""
-    if not config.workspace.save_log:
-        yield
-        return
-    workspace.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(workspace / f"{config.name}.log", mode="w", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("compiler")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()

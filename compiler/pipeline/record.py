@@ -85,7 +85,7 @@ def sources_of(
     config: BuildConfig, models: Sequence[Path], samples: Samples | None, table: Path | None
 ) -> list[Source]:
     """Everything a bundle was made from, identified by size and hash."""
-    found = [_text_source("build", f"{config.name}.yaml", dump_config(config))]
+    found = [_text_source("build", config.file_name, dump_config(config))]
     for path in models:
         fact = file_fact(path)
         found.append(Source("model", path.name, fact.size, fact.sha256))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -120,6 +121,11 @@ def verification_feeds(
     return list(random_feeds(inputs, RANDOM_SAMPLES)), "random inputs"
 
 
+def verification_runs(feeds: Sequence[Feeds], task: Task | None) -> int:
+    """How many samples `verify_network` runs, both networks counted."""
+    return 2 * (len(feeds) + (len(task.pairs) if task else 0))
+
+
 def verify_network(
     original: Path,
     compiled: Path,
@@ -127,6 +133,7 @@ def verify_network(
     origin: str,
     task: Task | None,
     layers: Iterable[tuple[Tensors, Tensors]] | None,
+    on_sample: Callable[[int], None],
 ) -> VerifyResult:
     """Run both networks on the same samples.
 
@@ -137,11 +144,24 @@ def verify_network(
         origin: Where they come from.
         task: Metric on images with masks.
         layers: For int8, (float, quantized) values of the inner tensors, sample by sample.
+        on_sample: Called with the number of samples run so far.
     """
-    with open_model(original) as run:
+    done = count(1)
+
+    def counted(run: Run) -> Run:
+        def run_and_tell(one: Feeds) -> Tensors:
+            outputs = run(one)
+            on_sample(next(done))
+            return outputs
+
+        return run_and_tell
+
+    with open_model(original) as session:
+        run = counted(session)
         reference = [run(one) for one in feeds]
         before = task.measure(run) if task else None
-    with open_model(compiled) as run:
+    with open_model(compiled) as session:
+        run = counted(session)
         outputs = compare(
             (expected, run(one)) for expected, one in zip(reference, feeds, strict=True)
         )

@@ -57,7 +57,7 @@ def test_two_builds_of_the_same_are_byte_identical(tmp_path: Path) -> None:
 
 
 def test_commit_returns_the_digest_that_readers_see(tmp_path: Path) -> None:
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         write_network(bundle.folder, 1.0)
         digest = bundle.commit(MANIFEST)
     assert read_bundle(tmp_path / "net").digest == digest
@@ -137,7 +137,7 @@ def test_an_exception_leaves_the_old_bundle(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path, 1.0)
     with (
         pytest.raises(ZeroDivisionError),
-        new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle,
+        new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle,
     ):
         write_network(bundle.folder, 1 / 0)
     assert weight_of(folder) == 1.0
@@ -145,7 +145,7 @@ def test_an_exception_leaves_the_old_bundle(tmp_path: Path) -> None:
 
 
 def test_a_build_that_does_not_commit_leaves_no_trace(tmp_path: Path) -> None:
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         write_network(bundle.folder, 2.0)
     assert hidden(tmp_path) == [".net.lock"]
     assert not (tmp_path / "net").exists()
@@ -174,7 +174,7 @@ def test_leftovers_of_a_killed_build_are_swept(tmp_path: Path, leftover: str) ->
     folder = make_bundle(tmp_path, 1.0)
     (tmp_path / leftover).mkdir()
     (tmp_path / leftover / "mod.onnx").write_text("half")
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         assert list(bundle.folder.iterdir()) == []
         assert not (tmp_path / ".net.old").exists()
     assert weight_of(folder) == 1.0
@@ -184,20 +184,20 @@ def test_a_bundle_that_was_set_aside_comes_back(tmp_path: Path) -> None:
     folder = make_bundle(tmp_path, 1.0)
     (folder / "yolov4.cfg").write_text("[net]")
     folder.rename(tmp_path / ".net.old")
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256):
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx"):
         assert weight_of(folder) == 1.0
     assert (folder / "yolov4.cfg").read_text() == "[net]"
 
 
 def test_a_bundle_of_the_same_build_file_is_replaced_without_a_word(tmp_path: Path) -> None:
     make_bundle(tmp_path)
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         assert bundle.warnings == ()
 
 
 def test_a_bundle_of_another_build_file_gives_a_warning_that_names_it(tmp_path: Path) -> None:
     make_bundle(tmp_path)
-    with new_bundle(tmp_path, "net", build_sha256="c" * 64) as bundle:
+    with new_bundle(tmp_path, "net", build_file="other.yaml", model="net.onnx") as bundle:
         (warning,) = bundle.warnings
     assert f"another build file, net.yaml (sha256 {BUILD_SHA256})" in warning
 
@@ -206,14 +206,14 @@ def test_files_of_another_compiler_give_a_warning(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "mod.json").write_text('{"nodes": []}')
     (tmp_path / "net" / "mod.so").touch()
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         (warning,) = bundle.warnings
     assert "replaces mod.* files whose mod.json this modc cannot read" in warning
 
 
 def test_a_bundle_of_unknown_source_gives_no_warning(tmp_path: Path) -> None:
     make_bundle(tmp_path, manifest=replace(MANIFEST, sources=()))
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         assert bundle.warnings == ()
 
 
@@ -221,7 +221,7 @@ def test_a_bundle_of_unknown_source_gives_no_warning(tmp_path: Path) -> None:
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     with (
         pytest.raises(BundleError, match="cannot name a folder"),
-        new_bundle(tmp_path, name, build_sha256=BUILD_SHA256),
+        new_bundle(tmp_path, name, build_file="net.yaml", model="net.onnx"),
     ):
         pass
 
@@ -235,7 +235,7 @@ def test_a_second_build_of_the_name_waits(tmp_path: Path, caplog: pytest.LogCapt
 
     with (
         caplog.at_level(logging.WARNING, "compiler.bundle.write"),
-        new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle,
+        new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle,
     ):
         thread = threading.Thread(target=second)
         thread.start()
@@ -265,7 +265,7 @@ def test_errors_about_other_files_pass_through(tmp_path: Path) -> None:
     image = tmp_path / "image.png"  # beside the bundle, as in many projects
     with (
         pytest.raises(FileNotFoundError),
-        new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256),
+        new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx"),
     ):
         image.read_bytes()
 
@@ -277,7 +277,7 @@ from compiler.bundle.write import new_bundle
 from compiler.errors import BundleError
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 try:
-    with new_bundle(Path(sys.argv[1]), "net", build_sha256="b" * 64) as bundle:
+    with new_bundle(Path(sys.argv[1]), "net", build_file="net.yaml", model="net.onnx") as bundle:
         (bundle.folder / "mod.params").write_bytes(bytes(1 << 20))
 except BundleError as error:
     sys.exit(str(error))

@@ -125,7 +125,7 @@ def test_a_written_configuration_loads_again_as_the_same(folder: Path, config: B
     text = dump_config(config)
     path.write_text(text, encoding="utf-8")
     again = read_build_file(path).config
-    assert again == config.at(folder)
+    assert again == config.at(path)
     assert dump_config(again) == text
     path.write_text(migrate(path), encoding="utf-8")
     assert read_build_file(path).config == again

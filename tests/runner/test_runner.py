@@ -32,7 +32,7 @@ TWO_INPUTS_MANIFEST = replace(
 
 
 def make_from_text(workspace: Path, text: str, manifest: Manifest) -> Path:
-    with new_bundle(workspace, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(workspace, "net", build_file="net.yaml", model="net.onnx") as bundle:
         onnx.save(onnx.parser.parse_model(text), bundle.folder / "mod.onnx")
         bundle.commit(manifest)
     return workspace / "net"
@@ -218,7 +218,7 @@ g (int64[1, 1] x) => (float[n] y)
 
 
 def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(tmp_path: Path) -> None:
-    with new_bundle(tmp_path, "net", build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(tmp_path, "net", build_file="net.yaml", model="net.onnx") as bundle:
         (bundle.folder / "mod.onnx").write_bytes(b"no graph")
         bundle.commit(MANIFEST)
     with pytest.raises(BundleError, match="onnxruntime cannot load it") as caught:

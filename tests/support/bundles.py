@@ -56,7 +56,7 @@ def make_bundle(
     workspace: Path, weight: float = 2.0, *, manifest: Manifest = MANIFEST, table: str = "x max 1\n"
 ) -> Path:
     """Build `<workspace>/<manifest.name>`; returns its folder."""
-    with new_bundle(workspace, manifest.name, build_sha256=BUILD_SHA256) as bundle:
+    with new_bundle(workspace, manifest.name, build_file="net.yaml", model="net.onnx") as bundle:
         write_network(bundle.folder, weight)
         (bundle.folder / "mod.calib.txt").write_text(table)
         (bundle.folder / "mod.build.json").write_text("{}")

@@ -15,7 +15,7 @@ def main(workspace: Path, count: int) -> None:
     manifest = Manifest("net", inputs=(), outputs=(), build="name: net\n")
     for _ in range(count):
         stamp = f"{random.random()}"
-        with new_bundle(workspace, "net", build_sha256="b" * 64) as bundle:
+        with new_bundle(workspace, "net", build_file="net.yaml", model="net.onnx") as bundle:
             (bundle.folder / "mod.onnx").write_text(stamp)
             (bundle.folder / "mod.params").write_text(stamp * 20_000)
             bundle.commit(replace(manifest, verification={"stamp": stamp}))

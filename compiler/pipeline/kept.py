@@ -1,0 +1,39 @@
+"""What workspace keys ask to be kept beside the bundle."""
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from compiler.config.model import BuildConfig
+
+
+@contextmanager
+def log_file(config: BuildConfig, workspace: Path) -> Iterator[None]:
+    """Write the log of this build beside the bundle, if workspace.save_log asks for it."""
+    if not config.workspace.save_log:
+        yield
+        return
+    workspace.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(workspace / f"{config.name}.log", mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("compiler")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def keep_graphs(config: BuildConfig, workspace: Path, work: Path) -> None:
+    """Remove the graphs between the stages, or keep them beside the bundle (enable_ir)."""
+    kept = workspace / f"{config.name}.ir"
+    if config.workspace.enable_ir:
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
+    shutil.rmtree(work)
