@@ -5,11 +5,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from compiler import __version__
+from compiler.cli.failures import print_error
 from compiler.errors import BuildFileError, ModcError
 
 app = typer.Typer(
@@ -207,22 +208,3 @@ def _show_log() -> None:
     bundles = logging.getLogger("compiler.bundle")
     if not bundles.handlers:
         bundles.addHandler(logging.StreamHandler())
-
-
-def print_error(error: ModcError, *, as_json: bool) -> None:
-    """One clear error on standard error, and as JSON on standard output if asked for."""
-    typer.echo(f"modc: {error}", err=True)
-    if as_json:
-        typer.echo(json.dumps(error_facts(error)))
-
-
-def error_facts(error: ModcError) -> dict[str, Any]:  # Any: a JSON object
-    """The error as a JSON object."""
-    return {
-        "error": {
-            "where": error.where,
-            "what": error.what,
-            "fix": error.fix,
-            "exit_code": error.exit_code,
-        }
-    }

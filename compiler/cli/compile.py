@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from compiler.cli.app import print_error
+from compiler.cli.failures import print_error
 from compiler.cli.progress import progress
 from compiler.cli.tables import print_table
 from compiler.config.load import BuildFile, read_build_file

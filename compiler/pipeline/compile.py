@@ -17,6 +17,7 @@ from compiler.passes.run import run_passes
 from compiler.pipeline.build import Build, Size
 from compiler.pipeline.clock import Clock, Report
 from compiler.pipeline.kept import keep_graphs, log_file
+from compiler.pipeline.latency import measure_latency
 from compiler.pipeline.network import load_network, postprocessing_of
 from compiler.pipeline.quantized import Quantized, quantize_graph
 from compiler.pipeline.record import (
@@ -28,9 +29,8 @@ from compiler.pipeline.record import (
     sources_of,
 )
 from compiler.pipeline.samples import Samples, find_build_samples
+from compiler.pipeline.task import find_task
 from compiler.pipeline.verification import (
-    find_task,
-    measure_latency,
     verification_feeds,
     verification_runs,
     verify_network,

@@ -1,0 +1,90 @@
+"""The task of a build: images with masks, and the metric on them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.config.model import BuildConfig, Verify
+from compiler.config.paths import resolve_input
+from compiler.errors import BuildFileError, CalibrationError
+from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
+from compiler.evaluate.segmentation import ForegroundIou, MeanIou
+from compiler.pipeline.samples import Feeds, Input
+from compiler.pipeline.sessions import Run
+from compiler.preprocess.chain import Chain
+from compiler.runner.manifest import Postprocessing
+from compiler.runner.masks import class_mask
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Images with masks and the metric on them, as the build file names them."""
+
+    verify: Verify
+    pairs: tuple[Pair, ...]
+    load: Callable[[Path], Feeds]
+    output: str
+    rule: Postprocessing
+
+    def measure(self, run: Run) -> tuple[float, int]:
+        """The metric in points and the number of images that counted.
+
+        Raises:
+            CalibrationError: A mask cannot be read or holds values that are no class.
+        """
+        metric = (
+            MeanIou(self.verify.classes or 0, self.verify.ignore)
+            if self.verify.metric == "mean_iou"
+            else ForegroundIou()
+        )
+        for pair in self.pairs:
+            predicted = class_mask(run(self.load(pair.image))[self.output], self.rule)
+            read = read_classes if self.verify.metric == "mean_iou" else read_foreground
+            try:
+                metric.add(predicted, read(pair.mask, predicted.shape))
+            except ValueError as error:
+                raise CalibrationError(
+                    str(error),
+                    where=str(pair.mask),
+                    fix="correct verify.classes and verify.ignore, or the mask",
+                ) from error
+        if not metric.images:
+            raise CalibrationError(
+                f"{self.verify.metric} is undefined: no image has foreground",
+                where=str(self.verify.masks),
+                fix="give masks with foreground (value 125 or more)",
+            )
+        return metric.value(), metric.images
+
+
+def find_task(
+    config: BuildConfig,
+    chain: Chain | None,
+    inputs: Sequence[Input],
+    output: str,
+    rule: Postprocessing | None,
+) -> Task | None:
+    """The task of the build file, if it names one.
+
+    Raises:
+        BuildFileError: The network or its preprocessing does not suit the metric.
+        CalibrationError: Images or masks are missing.
+    """
+    verify = config.verify
+    if verify.images is None or verify.masks is None:
+        return None
+    if chain is None or rule is None:
+        what = "process_ops to prepare images" if chain is None else "an output of shape 1×C×H×W"
+        raise BuildFileError(
+            f"{verify.metric} needs {what}",
+            where=f"{config.name}: verify.metric",
+            fix="add dataset.process_ops, or remove images, masks and metric",
+        )
+    pairs = pair_masks(
+        resolve_input(verify.images, config.base_dir, where=f"{config.name}: verify.images"),
+        resolve_input(verify.masks, config.base_dir, where=f"{config.name}: verify.masks"),
+    )
+    name, dtype = inputs[0].name, inputs[0].dtype
+    return Task(
+        verify, pairs, lambda path: {name: chain(path).astype(dtype, copy=False)}, output, rule
+    )
