@@ -112,7 +112,7 @@ def load_arrays(path: Path, inputs: Mapping[str, tuple[Sequence[int], DTypeLike]
         inputs: Shape and type that the network declares, by input name.
 
     Raises:
-        DatasetError: A damaged file, missing arrays, another shape, or values that the
+        DatasetError: A missing or damaged file, missing arrays, another shape, or values that the
             declared type cannot hold.
     """
     stored = _read_arrays(path)
@@ -215,11 +215,14 @@ def _unreadable(path: Path, error: OSError, fix: str) -> DatasetError:
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays by name in file order; the one array of a .npy file has the name ''."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with path.open("rb") as file:  # numpy leaves a damaged archive open
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"": loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
+    except OSError as error:
+        raise _unreadable(path, error, "check the path and its permissions") from error
     except Exception as error:  # zip, zlib and numpy readers raise many classes
         raise DatasetError(
             f"not a readable .npz or .npy file: {error}",

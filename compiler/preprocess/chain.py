@@ -132,7 +132,8 @@ class Chain:
             if size[0] > height or size[1] > width:
                 raise ValueError(f"{text}; correct size at Resize")
             pad = next((op for op in self._geometry if isinstance(op, Pad)), Pad())
-            self._warn(implied_pad(self.ops, self.shape) or f"{text}; images are padded", where)
+            padded = f"process_ops give other sizes: images are padded to {height}×{width}"
+            self._warn(implied_pad(self.ops, self.shape) or padded, where)
             return pad.pad_to(pixels, height, width)
         if any(isinstance(op, Resize | CenterCrop) for op in self._geometry):
             raise ValueError(f"{text}; correct size at Resize or crop_size at CenterCrop")
@@ -151,6 +152,8 @@ class Chain:
         planes = result[0] if result.ndim == 4 and len(result) == 1 else result
         if self.shape and planes.shape == (*self.shape[1:], self.shape[0]) != self.shape:
             planes = planes.transpose(2, 0, 1)
+        if result.dtype.kind not in "biuf":
+            raise ValueError(f"{op.func_name} returned {result.dtype} values; expected numbers")
         if planes.ndim != 3 or (self.shape and planes.shape != self.shape):
             expected = list(self.shape) if self.shape else "[channels, height, width]"
             raise ValueError(

@@ -85,7 +85,7 @@ def implied_pad(ops: Sequence[ProcessOp], shape: Shape | None) -> str | None:
         return None
     target = f"{shape[1]}×{shape[2]}" if shape else "the network's input size"
     return (
-        f"Resize {sizing[-1].size} keeps the ratio and no Pad follows: "
+        f"Resize {list(sizing[-1].box)} keeps the ratio and no Pad follows: "
         f"images are padded to {target} (centred, {Pad().value})"
     )
 

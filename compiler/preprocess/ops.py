@@ -84,13 +84,17 @@ class DecodeImage:
     def from_array(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What decoding would give for pixels that are there already.
 
+        Gray may differ from a file's: OpenCV's decoders compute it in their own ways, and a
+        reduced size is not applied.
+
         Args:
             image: H×W×3 RGB, H×W×1 or H×W gray; uint8.
 
         Raises:
             ValueError: Any other shape or type.
         """
-        if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels(image) not in (1, 3):
+        pixels = image.dtype == np.uint8 and image.ndim in (2, 3) and image.size > 0
+        if not pixels or channels(image) not in (1, 3):
             raise ValueError(
                 f"array of shape {list(image.shape)} and type {image.dtype}; expected an RGB image"
                 " [height, width, 3] or a gray one [height, width], uint8"
@@ -270,7 +274,7 @@ class Pad:
     def __post_init__(self) -> None:
         _check_choice("position", self.position, get_args(Position))
         values = self.value if isinstance(self.value, tuple) else (self.value,)
-        if not values or any(not 0 <= value <= 255 for value in values):
+        if not values or any(not _is_whole(value) or not 0 <= value <= 255 for value in values):
             raise ValueError(f"value {self.value} is not 0 to 255, or a list of such numbers")
 
     def __call__(self, image: Pixels) -> Pixels:
@@ -302,8 +306,8 @@ class ChannelSplit:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if self.index < 0:
-            raise ValueError(f"index {self.index} is negative")
+        if not _is_whole(self.index) or self.index < 0:
+            raise ValueError(f"index {self.index} is not a whole number from 0")
 
     def __call__(self, image: Pixels) -> Pixels:
         """Keep channel `index`."""
@@ -452,9 +456,13 @@ def _load_function(module_path: str, func_name: str) -> Callable[..., Any]:
 
 def _box(name: str, size: int | tuple[int, ...]) -> tuple[int, int]:
     sides = (size, size) if isinstance(size, int) else size
-    if len(sides) != 2:
-        raise ValueError(f"{name} {list(sides)} is not [height, width]")
+    if len(sides) != 2 or not all(map(_is_whole, sides)):
+        raise ValueError(f"{name} {list(sides)} is not [height, width] in whole numbers")
     return sides[0], sides[1]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _check_choice(name: str, value: object, allowed: tuple[object, ...]) -> None:

@@ -17,6 +17,8 @@ def op_from_dict(data: Mapping[str, Any]) -> ProcessOp:
     Raises:
         ValueError: Unknown type or field, missing field, or a value that the op refuses.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{data!r} is not an op; expected a mapping with the field type")
     name = str(data.get("type"))
     if name not in OPS:
         raise ValueError(f"no op '{name}'{closest(name, OPS)}; known are {', '.join(OPS)}")
@@ -31,7 +33,7 @@ def op_from_dict(data: Mapping[str, Any]) -> ProcessOp:
     }
     try:
         op: ProcessOp = OPS[name](**values)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:  # a value of another type than the field's
         raise ValueError(f"{name}: {error}") from error
     return op
 
