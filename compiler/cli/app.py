@@ -27,7 +27,9 @@ Overrides = Annotated[
 Lenient = Annotated[bool, typer.Option("--lenient", help="Unknown keys warn instead of failing.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Warnings about the build file fail.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per build file and line.")
+]
 CustomCode = Annotated[
     bool, typer.Option("--allow-custom-code", help="Let CustomFunc run its Python file.")
 ]
@@ -173,7 +175,14 @@ def migrate(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        output.write_text(text, encoding="utf-8")
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise BuildFileError(
+                f"cannot be written: {error.strerror}",
+                where=str(output),
+                fix="give a file in a folder that can be written",
+            ) from error
 
 
 @app.command(hidden=True, context_settings={"ignore_unknown_options": True})

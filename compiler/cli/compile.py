@@ -1,6 +1,7 @@
 """`modc compile`: one or several build files, one summary each."""
 
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from compiler.cli.failures import print_error
 from compiler.cli.progress import progress
 from compiler.cli.tables import print_table
 from compiler.config.load import BuildFile, read_build_file
-from compiler.errors import ModcError
+from compiler.errors import AccuracyError, ModcError
 from compiler.pipeline import Build, compile_model, layers_of
 from compiler.report.json import build_facts
 from compiler.report.text import closing_table, pass_lines, summary_table
@@ -45,9 +46,17 @@ def compile_all(build_files: Sequence[Path], options: Options) -> int:
         try:
             build = _compile(path, options)
             outcomes.append((str(path), str(build.prefix), 0))
+        except AccuracyError as error:  # the build itself has been printed
+            print_error(error, as_json=False)
+            outcomes.append((str(path), error.what, error.exit_code))
         except ModcError as error:
             print_error(error, as_json=options.as_json)
             outcomes.append((str(path), error.what.splitlines()[0], error.exit_code))
+        except Exception:
+            if len(build_files) == 1:
+                raise
+            traceback.print_exc()
+            outcomes.append((str(path), "internal error, please report it", 1))
     if len(outcomes) > 1 and not options.quiet:
         print_table(closing_table(outcomes), err=options.as_json)
     return max(code for _, _, code in outcomes)
@@ -108,5 +117,6 @@ def _print(build: Build, options: Options) -> None:
         typer.echo(json.dumps(build_facts(build)))
     elif not options.quiet:
         print_table(summary_table(build))
-        typer.echo(f"bundle {build.prefix}")
-        typer.echo(f"mod.json sha256 {build.digest}")
+        if build.digest:
+            typer.echo(f"bundle {build.prefix}")
+            typer.echo(f"mod.json sha256 {build.digest}")

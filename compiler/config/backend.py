@@ -148,6 +148,6 @@ class Backend(Section):
     @field_validator("type", "dtype", mode="before")
     @classmethod
     def _is_available(cls, value: object) -> object:
-        if value in _REFUSED:
-            raise ValueError(_REFUSED[str(value)])
+        if isinstance(value, str) and value in _REFUSED:
+            raise ValueError(_REFUSED[value])
         return value

@@ -22,7 +22,6 @@ class BuildFile:
 
     Args:
         path: As given.
-        text: The file's text, before overrides.
         sha256: Of the file's bytes.
         dialect: In which it is written; the configuration is always in the current one.
         config: What it says.
@@ -30,7 +29,6 @@ class BuildFile:
     """
 
     path: Path
-    text: str
     sha256: str
     dialect: Dialect
     config: BuildConfig
@@ -68,7 +66,7 @@ def read_build_file(
     normalise(tree, findings, stem=path.stem, lenient=lenient)
     config = validate(tree, findings, strict=strict).at(path)
     notes = tuple(sorted(findings.notes, key=lambda note: (note.line, note.place.column)))
-    return BuildFile(path, source.text, source.sha256, dialect, config, notes)
+    return BuildFile(path, source.sha256, dialect, config, notes)
 
 
 def load_config(

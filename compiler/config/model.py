@@ -127,11 +127,6 @@ class Dataset(Section):
             raise ValueError(f"{suffix} images need process_ops (npz files do not)")
         return self
 
-    @property
-    def holds_arrays(self) -> bool:
-        """Whether the files are npz arrays by input name instead of images."""
-        return not self.process_ops
-
 
 class Workspace(Section):
     """Where the bundle goes."""
@@ -140,8 +135,13 @@ class Workspace(Section):
         default="./deploy_weights",
         description="Folder in which the bundle's folder is made, relative to the current folder.",
     )
-    enable_ir: bool = Field(default=False, description="Keep the graphs between the stages.")
-    save_log: bool = Field(default=False, description="Write compile.log beside the bundle.")
+    enable_ir: bool = Field(
+        default=False,
+        description="Keep the graphs between the stages in `<name>.ir` beside the bundle.",
+    )
+    save_log: bool = Field(
+        default=False, description="Write the log to `<name>.log` beside the bundle."
+    )
     env_recheck: bool | None = ignored("Check the versions of installed packages again.")
     workers: Whole | None = ignored("Processes that compile a language model.")
     pyenv: dict[str, object] | None = ignored("Package versions for language models.")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.config.parse import parse
+from compiler.config.parse import is_unicode, parse
 from compiler.config.problems import Findings, KeyPath, Place, Problem, RefusedFileError, key_text
 from compiler.config.tree import Node
 
@@ -19,7 +19,7 @@ def apply_overrides(root: Node, overrides: Sequence[str], findings: Findings) ->
     0 (`dataset.process_ops[1].size=[256,256]`); the value is YAML.
     """
     for override in overrides:
-        source = f"--set {override}"
+        source = f"--set {override.encode('utf-8', 'backslashreplace').decode()}"
         inside = Findings(source)  # lines within the override mean nothing to its reader
         try:
             path, text = _split(override, source)
@@ -42,6 +42,8 @@ def set_dtype(root: Node, dtype: str) -> None:
 
 
 def _split(override: str, source: str) -> tuple[KeyPath, str]:
+    if not is_unicode(override):
+        raise _refusal(source, "not valid Unicode", "write it in UTF-8")
     parts: list[str | int] = []
     position = 0
     while match := _PART.match(override, position):

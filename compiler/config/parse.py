@@ -31,6 +31,8 @@ _NUMBERS: dict[str, Callable[[Any], Scalar]] = {  # scalars whose meaning is not
 _SCALAR_TAGS = {*_NUMBERS, *(_YAML + name for name in ("str", "timestamp", "value"))}
 _BARE_TAG = re.compile(r"(?:^|[\[,:\-]\s+|[\[,])!")
 
+_NOT_UNICODE = "{} is not valid Unicode (half of a surrogate pair); write the character itself"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -79,6 +81,9 @@ def parse_document(source: Source, findings: Findings) -> Node:
         RefusedFileError: As `parse`, or the document is not a mapping.
     """
     root = parse(source.text, source.name, findings)
+    if root.value is None or root.value == "":
+        place = Place(source.name, 1, 1)
+        raise _refusal(place, "the file is empty", "start from build_configs/*.yaml")
     if not isinstance(root.value, dict):
         what = "a build file is a mapping (name: …, frontend: …), this is something else"
         raise _refusal(root.place, what, "start from build_configs/*.yaml")
@@ -87,6 +92,8 @@ def parse_document(source: Source, findings: Findings) -> Node:
 
 def parse(text: str, source: str, findings: Findings) -> Node:
     """The document's tree; duplicate keys, foreign tags and the like go to `findings`.
+
+    A text without a value (empty, or only comments) is null.
 
     Raises:
         RefusedFileError: The text is not one YAML document of reasonable size.
@@ -103,13 +110,18 @@ def parse(text: str, source: str, findings: Findings) -> Node:
     except RecursionError:
         raise _too_deep(Place(source, 1, 1)) from None
     roots = [root for root in documents if root is not None]
-    if not roots or (isinstance(roots[0], ScalarNode) and not roots[0].value):
-        raise _refusal(Place(source, 1, 1), "the file is empty", "start from build_configs/*.yaml")
+    if not roots:
+        return Node(None, Place(source, 1, 1), Place(source, 1, 1))
     if len(roots) > 1:
         mark = roots[1].start_mark
         place = Place(source, mark.line + 1, mark.column + 1)
         raise _refusal(place, "a second YAML document begins here", "keep one document per file")
     return _TreeBuilder(source, findings).build(roots[0], None, ())
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8; one with half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class _TreeBuilder:
@@ -146,6 +158,9 @@ class _TreeBuilder:
                 self.findings.problem(place, path, "a key must be text, not a list or mapping")
                 continue
             key = key_node.value
+            if not is_unicode(key):
+                self.findings.problem(place, path, f"the key {_NOT_UNICODE.format(ascii(key))}")
+                continue
             here = (*path, key)
             if key_node.tag == _YAML + "merge":
                 text = "merge keys (<<) are not supported; write the keys out"
@@ -162,6 +177,9 @@ class _TreeBuilder:
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Scalar:
         text = str(node.value)
         self._check_tag(node, _SCALAR_TAGS, path)
+        if not is_unicode(text):
+            self.findings.problem(self._place(node), path, _NOT_UNICODE.format(ascii(text)))
+            return None
         if node.tag not in _NUMBERS or ":" in text:  # 1:30 is no number to its writer
             return text
         try:

@@ -62,7 +62,11 @@ def read_foreground(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
         path: Grey image of any size.
         size: (height, width) of the result.
     """
-    matte = np.asarray(_open(path).convert("L"))
+    image = _open(path)
+    if image.mode.startswith("I"):  # 16 bits, which convert("L") would clip
+        matte = (np.asarray(image).astype(np.uint32) // 257).astype(np.uint8)
+    else:
+        matte = np.asarray(image.convert("L"))
     return (Resize(size=size)(matte) >= FOREGROUND_LEVEL).astype(np.int64)
 
 
@@ -83,7 +87,7 @@ def read_classes(path: Path, size: tuple[int, int]) -> NDArray[np.int64]:
             where=str(path),
             fix="save it as a palette or grey PNG whose values are the class numbers",
         )
-    values = np.asarray(image).astype(np.uint8 if image.mode != "I" else np.uint16)
+    values = np.asarray(image).astype(np.uint16 if image.mode.startswith("I") else np.uint8)
     return Resize(size=size, interpolation="nearest")(values).astype(np.int64)
 
 

@@ -77,14 +77,17 @@ class MeanIou:
         """Take one image into account; both maps have shape (H, W).
 
         Raises:
-            ValueError: The truth holds a value that is neither a class nor `ignore`.
+            ValueError: A map holds a value that is no class; the truth may hold `ignore`.
         """
         counted = truth != self.ignore if self.ignore is not None else np.ones(truth.shape, bool)
         rows, columns = truth[counted], predicted[counted]
-        strangers = np.unique(rows[(rows < 0) | (rows >= self.classes)])
-        if strangers.size:
-            values = ", ".join(map(str, strangers[:5]))
-            raise ValueError(f"value {values} is not a class of 0 … {self.classes - 1}")
+        for where, values in (("mask", rows), ("prediction", columns)):
+            strangers = np.unique(values[(values < 0) | (values >= self.classes)])
+            if strangers.size:
+                some = ", ".join(map(str, strangers[:5]))
+                raise ValueError(
+                    f"value {some} of the {where} is not a class of 0 … {self.classes - 1}"
+                )
         self.images += 1
         pairs = rows * self.classes + columns
         self.confusion += np.bincount(pairs, minlength=self.classes**2).reshape(

@@ -10,7 +10,7 @@ from calibration.table import write_table
 from compiler.bundle.write import new_bundle
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_output
-from compiler.errors import GraphError
+from compiler.errors import BuildFileError, CalibrationError, GraphError
 from compiler.graph.convert import save_model
 from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES
 from compiler.passes.run import run_passes
@@ -27,6 +27,7 @@ from compiler.pipeline.record import (
     report_facts,
     run_facts,
     sources_of,
+    specs_of,
 )
 from compiler.pipeline.samples import Samples, find_build_samples
 from compiler.pipeline.task import find_task
@@ -39,7 +40,10 @@ from compiler.preprocess.chain import Chain
 from compiler.preprocess.checks import chain_warnings
 from compiler.quantize.layers import Layer, list_layers
 from compiler.verify.integer import IntegerReport, inspect_session_graph
-from compiler.verify.result import broken_gates
+from compiler.verify.result import VerifyResult, broken_gates
+
+POOR_SQNR_DB = 10.0
+"""Below it, noise has more than a third of the signal's amplitude, and a warning says so."""
 
 
 def compile_model(
@@ -64,21 +68,23 @@ def compile_model(
 
     Returns:
         The build. A missed gate is in `broken_gates`; without `keep`, `digest` is then None and
-        nothing was written.
+        no bundle was written.
 
     Raises:
         ModcError: By what is wrong; a bundle that was there before is unchanged.
     """
+    if calibration_table is not None:
+        _check_table(config, calibration_table)
     clock, started = Clock(progress), datetime.now(UTC)
     workspace = resolve_output(config.workspace.path)
     with (
-        log_file(config, workspace),
         new_bundle(
             workspace,
             config.name,
             build_file=config.file_name,
             model=Path(config.frontend.checkpoint).name,
         ) as bundle,
+        log_file(config, workspace),
     ):
         work = bundle.folder / "work"
         work.mkdir()
@@ -96,9 +102,10 @@ def compile_model(
                 config,
                 inputs,
                 held_out=config.verify.samples,
+                needed=dtype == "int8" and calibration_table is None,
                 allow_custom_code=allow_custom_code,
             )
-            task = find_task(config, chain, inputs, graph.outputs[0].name, rule)
+            task = find_task(config, chain, inputs, specs_of(graph.outputs)[0], rule)
 
         with clock.stage("passes"):
             passes = [appended, *run_passes(graph, FLOAT_PASSES)]
@@ -124,7 +131,7 @@ def compile_model(
 
         feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
         with clock.stage("verify", verification_runs(feeds, task)) as step:
-            layers = None if quantized is None else quantized.layers(feeds)
+            layers = () if quantized is None else quantized.layers(feeds)
             result = verify_network(original, model, feeds, origin, task, layers, step)
             broken = broken_gates(
                 result,
@@ -141,6 +148,7 @@ def compile_model(
             *(quantized.warnings if quantized else ()),
             *_integer_warnings(report),
             *_skip_warnings(samples),
+            *_accuracy_warnings(result),
         )
         build = Build(
             name=config.name,
@@ -155,7 +163,7 @@ def compile_model(
             size=Size(_bytes(sources), _bytes((model, bundle.folder / "mod.params"))),
             latency=latency,
             seconds=clock.seconds,
-            notes=notes,
+            notes=(*notes, *_data_notes(config, samples)),
             warnings=(*bundle.warnings, *warnings),
         )
         if broken and not keep:
@@ -189,6 +197,39 @@ def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
     loaded, _ = load_network(config)
     run_passes(loaded.graph, FLOAT_PASSES)
     return list_layers(loaded.graph)
+
+
+def _check_table(config: BuildConfig, table: Path) -> None:
+    if config.backend.dtype != "int8":
+        raise BuildFileError(
+            f"a calibration table is for int8; backend.dtype is {config.backend.dtype}",
+            where=config.name,
+            fix="leave out --calibration-table, or build with --dtype int8",
+        )
+    if not table.is_file():
+        raise CalibrationError(
+            "cannot be read: no such file",
+            where=str(table),
+            fix="give a copy of a bundle's mod.calib.txt",
+        )
+
+
+def _data_notes(config: BuildConfig, samples: Samples | None) -> list[str]:
+    if config.dataset is None or config.dataset.path is None:
+        return []
+    if samples is not None:
+        asked, found = config.dataset.sampler.get_data_num, len(samples.calibration)
+        return [f"{asked} files asked for, {found} found"] if found < asked else []
+    return [f"dataset.path {config.dataset.path} has no usable files; random inputs stand in"]
+
+
+def _accuracy_warnings(result: VerifyResult) -> list[str]:
+    if result.sqnr_db >= POOR_SQNR_DB:
+        return []
+    return [
+        f"SQNR is {result.sqnr_db:.1f} dB: the compiled network differs from fp32 about as much "
+        "as its own signal; check process_ops, or set gates under verify"
+    ]
 
 
 def _inspect(model: Path, quantized: Quantized) -> IntegerReport:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compiler.config.model import BuildConfig
+from compiler.errors import BundleError
 
 
 @contextmanager
@@ -15,8 +16,9 @@ def log_file(config: BuildConfig, workspace: Path) -> Iterator[None]:
     if not config.workspace.save_log:
         yield
         return
-    workspace.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(workspace / f"{config.name}.log", mode="w", encoding="utf-8")
+    path = workspace / f"{config.name}.log"
+    with _refusals(path):
+        handler = logging.FileHandler(path, mode="w", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("compiler")
     level = logger.level
@@ -34,6 +36,19 @@ def keep_graphs(config: BuildConfig, workspace: Path, work: Path) -> None:
     """Remove the graphs between the stages, or keep them beside the bundle (enable_ir)."""
     kept = workspace / f"{config.name}.ir"
     if config.workspace.enable_ir:
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
+        with _refusals(kept):
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
     shutil.rmtree(work)
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(path),
+            fix="make it writable, or leave out workspace.save_log and enable_ir",
+        ) from error

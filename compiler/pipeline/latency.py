@@ -6,8 +6,8 @@ from statistics import median
 
 from compiler.pipeline.build import Latency
 from compiler.pipeline.samples import Feeds
-from compiler.pipeline.sessions import give_back_memory
-from compiler.runner.onnxruntime import cpus, load
+from compiler.pipeline.sessions import give_back_memory, load_model
+from compiler.runner.onnxruntime import cpus
 
 TURNS = 3
 SAMPLES = 10
@@ -28,7 +28,7 @@ def measure_latency(original: Path, compiled: Path, feeds: Feeds) -> Latency:
 
 
 def _time_samples(path: Path, feeds: Feeds) -> list[float]:
-    session = load(path)
+    session = load_model(path)
     session.run(feeds)
     times: list[float] = []
     while len(times) < SAMPLES and sum(times) < MILLISECONDS:

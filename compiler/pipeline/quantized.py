@@ -58,6 +58,8 @@ class Quantized:
 
     def layers(self, feeds: Sequence[Feeds]) -> Iterator[tuple[Tensors, Tensors]]:
         """(float, quantized) values of the tensors with a range, sample by sample."""
+        if not self.ranges:
+            return
         few = feeds[:LAYER_SAMPLES]
         folder = self.work / "layers"
         folder.mkdir()
@@ -108,7 +110,12 @@ def quantize_graph(
         observed = work / "observed.onnx"
         save_with_outputs(graph, plan.observed, observed, work / "observed.params")
     warnings = plan.warnings
-    if table is not None:
+    if not plan.observed:
+        warnings += ("no layer runs on integers; --explain tells why each stays float",)
+    ranges: tuple[TensorRange, ...] = ()
+    if not plan.observed:
+        pass  # nothing to find out
+    elif table is not None:
         ranges = ranges_from_table(plan, table)
     elif samples is None:
         raise CalibrationError(
@@ -129,6 +136,10 @@ def quantize_graph(
         try:
             quantized = insert_qdq(graph, plan, {range_.name: range_ for range_ in ranges})
         except ValueError as error:
+            if table is not None:
+                raise CalibrationError(
+                    str(error), where=str(table), fix="correct the tensor's line in the table"
+                ) from error
             raise GraphError(
                 str(error), where="int8", fix="exclude the layer (exclude_layers), or use fp16"
             ) from error

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -34,15 +34,8 @@ from compiler.runner.read import file_fact
 from compiler.verify.integer import IntegerReport
 from compiler.verify.result import VerifyResult
 
-TOOLS = (
-    "numpy",
-    "onnx",
-    "onnx-graphsurgeon",
-    "onnxruntime",
-    "opencv-python-headless",
-    "pillow",
-)
-"""Packages whose version may change the bytes of a bundle."""
+TOOLS = ("PIL", "cv2", "numpy", "onnx", "onnx_graphsurgeon", "onnxruntime")
+"""Modules whose version may change the bytes of a bundle, whatever package brought them."""
 
 Facts = dict[str, Any]  # Any: a JSON object
 
@@ -68,8 +61,8 @@ def make_manifest(
         preprocessing = Preprocessing(tuple(chain.to_list()), chain.shape)
     return Manifest(
         name=config.name,
-        inputs=_specs(graph.inputs),
-        outputs=_specs(graph.outputs),
+        inputs=specs_of(graph.inputs),
+        outputs=specs_of(graph.outputs),
         build=dump_config(config),
         preprocessing=preprocessing,
         postprocessing=rule,
@@ -77,7 +70,7 @@ def make_manifest(
         quantization=_quantization(config, quantized, report),
         verification=verification.to_json(),
         sources=tuple(sources),
-        versions={"modc": __version__, **{tool: version(tool) for tool in TOOLS}},
+        versions={"modc": __version__, **{tool: import_module(tool).__version__ for tool in TOOLS}},
     )
 
 
@@ -164,10 +157,11 @@ def _quantization(
 def _cpu_features() -> list[str]:
     """Vector extensions of this CPU: kernels chosen by them differ in their last bits."""
     extensions = np.show_config(mode="dicts")["SIMD Extensions"]
-    return sorted({*extensions["baseline"], *extensions["found"]})
+    return sorted({*extensions.get("baseline", []), *extensions.get("found", [])})
 
 
-def _specs(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:
+def specs_of(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs as the manifest describes them; -1 for a size that is not fixed."""
     return tuple(
         TensorSpec(
             one.name,
@@ -178,6 +172,6 @@ def _specs(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:
     )
 
 
-def _text_source(role: Any, name: str, text: str) -> Source:  # Any: the Literal of Source.role
+def _text_source(role: Literal["build", "data"], name: str, text: str) -> Source:
     data = text.encode()
     return Source(role, name, len(data), sha256(data).hexdigest())

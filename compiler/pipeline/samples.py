@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.dataset import DatasetError, Sample, find_samples, load_arrays
-from compiler.config.model import BuildConfig, Dataset
+from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.preprocess.chain import Chain
@@ -75,7 +75,12 @@ class Samples:
 
 
 def find_build_samples(
-    config: BuildConfig, inputs: Sequence[Input], *, held_out: int, allow_custom_code: bool
+    config: BuildConfig,
+    inputs: Sequence[Input],
+    *,
+    held_out: int,
+    needed: bool,
+    allow_custom_code: bool,
 ) -> tuple[Samples | None, Chain | None]:
     """Data set and preprocessing of a build.
 
@@ -83,11 +88,12 @@ def find_build_samples(
         config: The build file.
         inputs: Of the network.
         held_out: Files wanted for verification besides those for calibration.
+        needed: Whether the build observes the network; else the data set may be absent.
         allow_custom_code: Whether CustomFunc may run.
 
     Returns:
-        The samples (None without `dataset.path`, or where a float build, which does not need
-        them, names a folder without any) and the preprocessing (None for arrays).
+        The samples (None without `dataset.path`, or where they are not needed and not there) and
+        the preprocessing (None for arrays).
 
     Raises:
         CalibrationError: The data set is missing, empty or does not fit the network.
@@ -96,11 +102,12 @@ def find_build_samples(
     if dataset is None:
         return None, None
     chain = _chain(config, inputs, allow_custom_code)
-    folder = _folder(config, dataset)
-    if folder is None:
+    if dataset.path is None:
         return None, chain
     sampler = dataset.sampler
+    where = f"{config.name}: dataset.path"
     try:
+        folder = resolve_input(dataset.path, config.base_dir, where=where)
         chosen, all_ = (
             find_samples(
                 folder,
@@ -111,8 +118,8 @@ def find_build_samples(
             )
             for count in (sampler.get_data_num, sampler.get_data_num + held_out)
         )
-    except DatasetError as error:
-        if config.backend.dtype != "int8":
+    except (BuildFileError, DatasetError) as error:
+        if not needed:
             return None, chain
         raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
     taken = {sample.name for sample in chosen}
@@ -131,18 +138,6 @@ def random_feeds(inputs: Sequence[Input], count: int) -> Iterator[Feeds]:
             else np.zeros(one.shape, one.dtype)
             for one in inputs
         }
-
-
-def _folder(config: BuildConfig, dataset: Dataset) -> Path | None:
-    """The calibration folder; None where a float build names none that exists."""
-    if dataset.path is None:
-        return None
-    try:
-        return resolve_input(dataset.path, config.base_dir, where=f"{config.name}: dataset.path")
-    except BuildFileError as error:
-        if config.backend.dtype != "int8":
-            return None
-        raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
 
 
 def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
+from compiler.errors import GraphError
 from compiler.graph.convert import save_model
 from compiler.pipeline.samples import Feeds
-from compiler.runner.onnxruntime import load
+from compiler.runner.onnxruntime import OrtSession, load
 from compiler.verify.compare import Tensors
 
 OBSERVATION_THREADS = 2
@@ -24,12 +25,39 @@ def open_model(path: Path, *, threads: int = OBSERVATION_THREADS) -> Iterator[Ru
 
     Without the memory arena a network needs little more than its weights and one sample.
     """
-    session = load(path, threads=threads, arena=False)
+    session = load_model(path, threads=threads, arena=False)
+
+    def run(feeds: Feeds) -> Tensors:
+        try:
+            return session.run(feeds)
+        except Exception as error:  # ONNX Runtime's errors have no common base
+            raise _refusal(error, "run") from error
+
     try:
-        yield session.run
+        yield run
     finally:
         session.close()
         give_back_memory()
+
+
+def load_model(path: Path, *, threads: int | None = None, arena: bool = True) -> OrtSession:
+    """Load a model file.
+
+    Raises:
+        GraphError: ONNX Runtime has no kernel for one of its operators and element types.
+    """
+    try:
+        return load(path, threads=threads, arena=arena)
+    except Exception as error:  # ONNX Runtime's errors have no common base
+        raise _refusal(error, "load") from error
+
+
+def _refusal(error: Exception, action: str) -> GraphError:
+    return GraphError(
+        f"ONNX Runtime cannot {action} it: {error}",
+        where="the network",
+        fix="export it with element types and operators that ONNX Runtime has on a CPU",
+    )
 
 
 def give_back_memory() -> None:

@@ -12,7 +12,7 @@ from compiler.evaluate.segmentation import ForegroundIou, MeanIou
 from compiler.pipeline.samples import Feeds, Input
 from compiler.pipeline.sessions import Run
 from compiler.preprocess.chain import Chain
-from compiler.runner.manifest import Postprocessing
+from compiler.runner.manifest import Postprocessing, TensorSpec
 from compiler.runner.masks import class_mask
 
 
@@ -61,7 +61,7 @@ def find_task(
     config: BuildConfig,
     chain: Chain | None,
     inputs: Sequence[Input],
-    output: str,
+    output: TensorSpec,
     rule: Postprocessing | None,
 ) -> Task | None:
     """The task of the build file, if it names one.
@@ -84,7 +84,14 @@ def find_task(
         resolve_input(verify.images, config.base_dir, where=f"{config.name}: verify.images"),
         resolve_input(verify.masks, config.base_dir, where=f"{config.name}: verify.masks"),
     )
+    channels = output.shape[1]
+    if verify.metric == "mean_iou" and rule.kind == "argmax" and channels != verify.classes:
+        raise BuildFileError(
+            f"the network has {channels} classes, the build file says {verify.classes}",
+            where=f"{config.name}: verify.classes",
+            fix=f"set verify.classes: {channels}",
+        )
     name, dtype = inputs[0].name, inputs[0].dtype
     return Task(
-        verify, pairs, lambda path: {name: chain(path).astype(dtype, copy=False)}, output, rule
+        verify, pairs, lambda path: {name: chain(path).astype(dtype, copy=False)}, output.name, rule
     )

@@ -42,7 +42,7 @@ def verify_network(
     feeds: Sequence[Feeds],
     origin: str,
     task: Task | None,
-    layers: Iterable[tuple[Tensors, Tensors]] | None,
+    layers: Iterable[tuple[Tensors, Tensors]],
     on_sample: Callable[[int], None],
 ) -> VerifyResult:
     """Run both networks on the same samples.
@@ -53,7 +53,8 @@ def verify_network(
         feeds: Samples.
         origin: Where they come from.
         task: Metric on images with masks.
-        layers: For int8, (float, quantized) values of the inner tensors, sample by sample.
+        layers: For int8 (else empty), sample by sample, (float, quantized) values of the inner
+            tensors.
         on_sample: Called with the number of samples run so far.
     """
     done = count(1)
@@ -85,4 +86,4 @@ def verify_network(
             round(after[0], 4),
             task.verify.max_drop,
         )
-    return VerifyResult(len(feeds), origin, outputs, compare(layers) if layers else (), figures)
+    return VerifyResult(len(feeds), origin, outputs, compare(layers), figures)

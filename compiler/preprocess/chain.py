@@ -50,7 +50,8 @@ class Chain:
         if custom and not allow_custom_code:
             raise ValueError(
                 f"CustomFunc would run {custom[0].func_name} of {custom[0].module_path}; "
-                "running code that a build file names must be allowed explicitly"
+                "running code that a build file names must be allowed explicitly "
+                "(--allow-custom-code)"
             )
         self.shape = shape
         self.ops, self.notes = complete_ops(ops)

@@ -419,9 +419,9 @@ class CustomFunc:
         function = _load_function(self.module_path, self.func_name)
         try:
             return np.asarray(function(str(path), **self.arguments))
-        except Exception as error:  # foreign code may raise anything
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise ValueError(
-                f"{self.func_name} of {self.module_path} failed: {type(error).__name__}: {error}"
+                f"{self.func_name} of {self.module_path} failed: {_fault(error)}"
             ) from error
 
 
@@ -446,12 +446,18 @@ def _load_function(module_path: str, func_name: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # foreign code may raise anything
-        raise ValueError(f"cannot import {module_path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
+        raise ValueError(f"cannot import {module_path} for {func_name}: {_fault(error)}") from error
     function = getattr(module, func_name, None)
     if not callable(function):
         raise ValueError(f"{module_path} has no function '{func_name}'")
     return function  # type: ignore[no-any-return]  # getattr of a foreign module
+
+
+def _fault(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "it calls sys.exit, which would end the whole process; raise an error instead"
+    return f"{type(error).__name__}: {error}"
 
 
 def _box(name: str, size: int | tuple[int, ...]) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from compiler.quantize.plan import Form, Int8Plan
 from compiler.quantize.weights import quantize_weights
 
 _GUARDED = ("Conv", "ConvTranspose", "Gemm")
+_KEPT_APART = ("AveragePool",)
 
 
 def insert_qdq(graph: gs.Graph, plan: Int8Plan, ranges: Mapping[str, TensorRange]) -> gs.Graph:
@@ -126,6 +127,8 @@ class _Writer:
             result = gs.Variable(dequantized_name(tensor.name), np.float32, tensor.shape)
             chosen = self._integer_readers(tensor) if maker is None else readers(tensor)
             _redirect(chosen, tensor, result)
+        if maker is None and node is not None and node.op in _KEPT_APART:
+            source = self._keep_apart(tensor)
         self._guard_float_readers(tensor.name, quantized, result)
         if maker is not None and self._is_by_hand(maker):
             _place_by_hand(maker, quantized, parameters[1])
@@ -151,6 +154,16 @@ class _Writer:
         ]
         self._append("DequantizeLinear", [quantized, *parameters], guarded, axis)
         _redirect(nodes, result, guarded)
+
+    def _keep_apart(self, tensor: gs.Variable) -> gs.Variable:
+        """Keep ONNX Runtime from fusing a float node with the QuantizeLinear behind it.
+
+        Whether the plan wants it or not, it takes an integer kernel between DequantizeLinear and
+        QuantizeLinear, also where that kernel is wrong. It does not remove a Sum of one tensor.
+        """
+        result = gs.Variable(f"{tensor.name}_apart", tensor.dtype, tensor.shape)
+        self._append("Sum", [tensor], result)
+        return result
 
     def _is_by_hand(self, node: gs.Node) -> bool:
         return node.name in self.rules and self.rules[node.name].kernel is Kernel.BY_HAND

@@ -137,8 +137,15 @@ def _starts_at_zero(node: gs.Node) -> str | None:
     return None if bounds[0] == 0.0 < bounds[1] else f"its lower bound is {bounds[0]:g}, not 0"
 
 
+def _averages_as_float(node: gs.Node) -> str | None:
+    if any(step != 1 for step in node.attrs.get("dilations", ())):
+        return "a dilated AveragePool has no integer kernel"
+    if node.attrs.get("ceil_mode", 0) and node.attrs.get("count_include_pad", 0):
+        return "with ceil_mode and count_include_pad the integer kernel divides by another count"
+    return None
+
+
 _SAME = (OpRule(output=ScaleFrom.INPUT),)
-_POOL = (OpRule(),)
 _PAIR = (OpRule(acts=(0, 1), constants=True),)
 _FUSED = OpRule(kernel=Kernel.FUSED)
 
@@ -164,8 +171,8 @@ OP_RULES: Mapping[str, tuple[OpRule, ...]] = MappingProxyType(
         "Mul": _PAIR,
         "Where": (OpRule(acts=(1, 2), constants=True),),
         "Concat": (OpRule(acts=(), output=ScaleFrom.UNION, constants=True),),
-        "AveragePool": _POOL,
-        "GlobalAveragePool": _POOL,
+        "AveragePool": (OpRule(when=(_averages_as_float,)),),
+        "GlobalAveragePool": (OpRule(),),
         "LeakyRelu": (OpRule(),),
         "Sigmoid": (OpRule(output=ScaleFrom.UNIT),),
         "Softmax": (OpRule(output=ScaleFrom.UNIT),),
@@ -230,9 +237,9 @@ def clip_bounds(node: gs.Node) -> tuple[float, float] | None:
     for position, tensor in enumerate(node.inputs[1:3]):
         if tensor.is_empty():
             continue
-        if not isinstance(tensor, gs.Constant):
+        if not isinstance(tensor, gs.Constant) or tensor.values.size != 1:
             return None
-        bounds[position] = float(tensor.values)
+        bounds[position] = float(tensor.values.item())  # shape () or, as some exporters write, (1,)
     return bounds[0], bounds[1]
 
 

@@ -74,7 +74,8 @@ def quantize_weights(
         magnitude = np.abs(bias) if axis is not None else np.abs(bias).max()
         scale = np.maximum(scale, magnitude / (activation_scale * LARGEST_BIAS))
     rounded_scale = np.where(scale > _SMALLEST_SCALE, scale, 1.0).astype(np.float32)
-    bias_scale = (np.float32(activation_scale) * rounded_scale).astype(np.float32)
+    # numpy returns a scalar for the product of 0-d arrays.
+    bias_scale = np.asarray(np.float32(activation_scale) * rounded_scale, np.float32)
     return QuantizedWeights(
         _round(weight, _along(rounded_scale, axis, weight.ndim)),
         rounded_scale,

@@ -13,16 +13,19 @@ def summary_table(build: Build) -> Table:
     table = Table(title=f"{build.name} ({build.dtype})", title_justify="left")
     for heading in ("", "fp32", "compiled", ""):
         table.add_column(heading, justify="left" if not heading else "right")
-    small = build.size.compiled and build.size.fp32 / build.size.compiled
-    table.add_row("size", _mib(build.size.fp32), _mib(build.size.compiled), f"{small:.2f}x smaller")
-    if build.latency:
-        fast = build.latency.fp32 / build.latency.compiled
-        table.add_row(
-            f"latency ({build.latency.threads} threads)",
-            f"{build.latency.fp32:.2f} ms",
-            f"{build.latency.compiled:.2f} ms",
-            f"{fast:.2f}x faster",
-        )
+    size, latency = build.size, build.latency
+    table.add_row(
+        "size",
+        _mib(size.fp32),
+        _mib(size.compiled),
+        _ratio(size.fp32 / size.compiled, "smaller", "larger"),
+    )
+    table.add_row(
+        f"latency ({latency.threads} threads)",
+        f"{latency.fp32:.2f} ms",
+        f"{latency.compiled:.2f} ms",
+        _ratio(latency.fp32 / latency.compiled, "faster", "slower"),
+    )
     result = build.verification
     if task := result.task:
         table.add_row(
@@ -61,6 +64,10 @@ def closing_table(outcomes: Sequence[tuple[str, str, int]]) -> Table:
     for name, outcome, code in outcomes:
         table.add_row(name, outcome, str(code))
     return table
+
+
+def _ratio(gain: float, better: str, worse: str) -> str:
+    return f"{gain:.2f}x {better}" if gain >= 1 else f"{1 / gain:.2f}x {worse}"
 
 
 def _mib(size: int) -> str:

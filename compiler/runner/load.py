@@ -6,10 +6,10 @@
 Needs numpy and onnxruntime; the image library is imported when the first image is given.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,12 @@ from compiler.runner.read import Bundle, use_bundle
 Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 Chain: TypeAlias = Callable[[Image], Tensor]
 
+_MOST_THREADS: Final = 1024
+_ACCEPTED: Final = (
+    "accepted: an array, a mapping of input names to arrays, or one image or a sequence of them "
+    "(path, bytes of a file, RGB uint8 array)"
+)
+
 
 class Runner:
     """A bundle, loaded and checked.
@@ -31,14 +37,15 @@ class Runner:
 
     Args:
         prefix: `…/<name>/mod`, `…/<name>` or `…/<name>/mod.json`.
-        threads: Threads of one operator; None takes every CPU that this process may use.
+        threads: Threads of one operator, 1 to 1024; None takes every CPU that this process may use.
         providers: ONNX Runtime execution providers in order of preference, by full or short name
-            ("CUDA"), alone or as (name, options); None is the CPU.
+            ("CUDA"), alone or as (name, options); a plain string is one; None is the CPU.
         check: Compare the contents of every file with its hash; False compares sizes only.
         allow_custom_code: Whether the bundle's preprocessing may import and call a Python file.
 
     Raises:
-        BundleError: No bundle there; torn, edited, of a newer format, or not loadable.
+        BundleError: No bundle there; torn, edited, of a newer format, or not loadable; or a wrong
+            number of threads.
         MissingRequirementError: A provider is absent; the error lists those present.
     """
 
@@ -51,9 +58,11 @@ class Runner:
         check: bool = True,
         allow_custom_code: bool = False,
     ) -> None:
-        if threads is not None and threads < 1:
+        if threads is not None and not _is_thread_count(threads):
             raise BundleError(
-                f"{threads} threads asked for", where=str(prefix), fix="give 1 or more"
+                f"threads {threads!r} asked for",
+                where=str(prefix),
+                fix=f"give a whole number from 1 to {_MOST_THREADS}",
             )
 
         def load(bundle: Bundle) -> tuple[Bundle, Session]:
@@ -80,7 +89,7 @@ class Runner:
     def run(
         self, inputs: Mapping[str, Tensor] | Tensor | Image | Sequence[Image]
     ) -> dict[str, Tensor]:
-        """Outputs by name, one sample after another, joined along axis 0.
+        """Outputs by name, one sample after another, joined along their leading 1.
 
         Args:
             inputs: Tensors by input name; or the tensor of the only input; or one image or a
@@ -90,8 +99,8 @@ class Runner:
                 unless the input itself is uint8.
 
         Raises:
-            BundleError: Wrong name, shape or dtype (the error lists what is expected), or a run
-                that fails.
+            BundleError: Wrong type, name, shape or dtype (the error lists what is expected);
+                several samples where an output has no leading 1; or a run that fails.
             CalibrationError: An image that cannot be read, or does not fit the preprocessing.
         """
         if isinstance(inputs, Mapping):
@@ -103,10 +112,7 @@ class Runner:
         results = [self._run_sample(sample) for sample in samples]
         if len(results) == 1:
             return results[0]
-        return {
-            name: np.concatenate([np.atleast_1d(result[name]) for result in results])
-            for name in results[0]
-        }
+        return {name: self._join(name, [result[name] for result in results]) for name in results[0]}
 
     def close(self) -> None:
         """Free the network's memory; the runner cannot run afterwards."""
@@ -131,10 +137,29 @@ class Runner:
         except Exception as error:  # ONNX Runtime's errors have no common base
             raise self._error(f"the network failed: {error}", "check the input tensors") from error
 
+    def _check_joinable(self, samples: int) -> None:
+        if samples > 1:
+            for spec in self.outputs:
+                if spec.shape[:1] != (1,):
+                    raise self._not_joinable(spec.name, spec.shape)
+
+    def _join(self, name: str, results: Sequence[Tensor]) -> Tensor:
+        for result in results:
+            if result.shape[:1] != (1,):  # the declared shape was wrong
+                raise self._not_joinable(name, result.shape)
+        return np.concatenate(results)
+
+    def _not_joinable(self, name: str, shape: Sequence[int]) -> BundleError:
+        return self._error(
+            f"output {name} of shape {list(shape)} has no batch dimension of 1, so that the "
+            "results of several samples cannot be joined",
+            "run the samples one by one",
+        )
+
     def _from_tensors(self, given: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         expected = {spec.name: spec for spec in self.inputs}
         if set(given) != set(expected):
-            raise self._wrong_input(f"tensors {sorted(given)} given")
+            raise self._wrong_input(f"tensors {sorted(map(str, given))} given")
         batches = {name: self._batch(expected[name], array) for name, array in given.items()}
         sizes = {name: batch.shape[0] for name, batch in batches.items()}
         if len(set(sizes.values())) != 1:
@@ -142,6 +167,7 @@ class Runner:
         count = next(iter(sizes.values()))
         if count == 0:
             raise self._wrong_input("an empty batch given")
+        self._check_joinable(count)
         return ({name: batch[i] for name, batch in batches.items()} for i in range(count))
 
     def _batch(self, spec: TensorSpec, array: Tensor) -> Tensor:
@@ -159,16 +185,39 @@ class Runner:
         return array.dtype == np.uint8 and self._only_input().dtype != "uint8"
 
     def _from_images(self, given: Image | Sequence[Image]) -> Iterator[dict[str, Tensor]]:
-        if isinstance(given, str | Path | bytes):
-            images: Sequence[Image] = [given]
-        elif isinstance(given, np.ndarray) and given.ndim < 4:
-            images = [given]
-        else:
-            images = list(given)
+        images = self._listed(given)
         if not images:
             raise self._wrong_input("no image given")
+        for image in images:
+            self._check_image(image)
         spec, chain = self._only_input(), self._preprocessing()
+        self._check_joinable(len(images))
         return ({spec.name: self._image(spec, chain, image)} for image in images)
+
+    def _listed(self, given: Image | Iterable[Image]) -> list[Image]:
+        if isinstance(given, str | Path | bytes):
+            return [given]
+        if isinstance(given, np.ndarray) and given.ndim < 4:
+            return [given]
+        try:
+            images = iter(given)
+        except TypeError as error:
+            raise self._wrong_input(f"{type(given).__name__} given; {_ACCEPTED}") from error
+        return list(images)
+
+    def _check_image(self, image: object) -> None:
+        if isinstance(image, np.ndarray):
+            takes_uint8 = any(spec.dtype == "uint8" for spec in self.inputs)
+            maybe_pixels = self.manifest.preprocessing is not None or not takes_uint8
+            if image.dtype != np.uint8 or not maybe_pixels:
+                raise self._wrong_input(
+                    f"a sequence with a {image.dtype} array given; tensors are given as one array "
+                    "or by name, and a sequence holds images"
+                )
+        elif not isinstance(image, str | Path | bytes):
+            raise self._wrong_input(
+                f"a sequence with an element of type {type(image).__name__} given; {_ACCEPTED}"
+            )
 
     def _image(self, spec: TensorSpec, chain: Chain, image: Image) -> Tensor:
         tensor = chain(image).astype(spec.dtype, copy=False)
@@ -204,6 +253,12 @@ class Runner:
 
     def _error(self, what: str, fix: str) -> BundleError:
         return BundleError(what, where=str(self.bundle.prefix), fix=fix)
+
+
+def _is_thread_count(threads: object) -> bool:
+    if isinstance(threads, bool) or not isinstance(threads, int):
+        return False
+    return 1 <= threads <= _MOST_THREADS
 
 
 def _load(model: Path, threads: int | None, providers: Sequence[Provider] | None) -> Session:

@@ -66,6 +66,8 @@ def load(
         MissingRequirementError: A provider is not in the installed onnxruntime, or does not start.
         Exception: What ONNX Runtime raises for a graph that it cannot load; it has no common base.
     """
+    if isinstance(providers, str):
+        providers = (providers,)
     wanted = [_resolve(provider) for provider in providers or ("CPUExecutionProvider",)]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpus()

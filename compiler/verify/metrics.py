@@ -16,7 +16,7 @@ class Agreement:
 
     Sums are kept in float64; memory does not depend on the number of samples. Values that are
     not finite do not count where both sides have the same one; where they differ, the tensors
-    have `diverged`, and no figure is worse.
+    have `diverged`, and no figure is worse; nor where no value is finite.
     """
 
     reference_power: float = 0.0
@@ -25,6 +25,8 @@ class Agreement:
     error_power: float = 0.0
     max_error: float = 0.0
     diverged: bool = False
+    finite: int = 0
+    not_finite: int = 0
 
     def add(self, reference: ArrayLike, other: ArrayLike) -> None:
         """Take one more sample into account.
@@ -44,7 +46,9 @@ class Agreement:
         if not finite.all():
             same = np.array_equal(expected[~finite], actual[~finite], equal_nan=True)
             self.diverged = self.diverged or not same
+            self.not_finite += int(finite.size - np.count_nonzero(finite))
             expected, actual = expected[finite], actual[finite]
+        self.finite += expected.size
         error = expected - actual
         self.reference_power += float(expected @ expected)
         self.other_power += float(actual @ actual)
@@ -54,9 +58,13 @@ class Agreement:
             self.max_error = max(self.max_error, float(np.abs(error).max()))
 
     @property
+    def _undefined(self) -> bool:
+        return self.diverged or (self.not_finite > 0 and self.finite == 0)
+
+    @property
     def cosine(self) -> float:
         """Cosine similarity in [-1, 1]; 1 where both are zero, 0 where one is or they diverged."""
-        if self.diverged:
+        if self._undefined:
             return 0.0
         norms = math.sqrt(self.reference_power) * math.sqrt(self.other_power)
         if norms == 0:
@@ -66,7 +74,7 @@ class Agreement:
     @property
     def sqnr_db(self) -> float:
         """Signal to quantization noise ratio, 10 log10(sum ref² / sum (ref - other)²), in dB."""
-        if self.diverged:
+        if self._undefined:
             return -SQNR_CEILING_DB
         if self.error_power == 0:
             return SQNR_CEILING_DB

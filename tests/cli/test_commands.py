@@ -222,6 +222,30 @@ def test_a_gate_that_is_missed_has_its_own_code(
     assert "the bundle was written (--keep)" in capsys.readouterr().err
 
 
+def test_a_missed_gate_announces_no_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_project(tmp_path)
+    project.document["verify"] = {"min_cosine": 1.0}
+    build_file = project.write()
+    assert _modc("compile", build_file) == 5
+    out, err = capsys.readouterr()
+    assert "mod.json" not in out
+    assert "no bundle was written" in err
+    assert _modc("compile", build_file, "--json") == 5
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["digest"] is None
+    assert len(facts["broken_gates"]) == 1
+
+
+def test_migrate_to_an_unwritable_place_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.yaml").write_text(OLD)
+    assert _modc("migrate", tmp_path / "old.yaml", "-o", tmp_path / "no" / "new.yaml") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_python_m_is_the_same_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "compiler.cli", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path.cwd())

@@ -92,3 +92,56 @@ def test_with_strict_every_warning_is_an_error(tmp_path: Path) -> None:
         "name: says fp16, backend.dtype says int8; dtype decides",
         "backend.quantize.calibrate_mode: absent; percentile is used",
     ]
+
+
+@pytest.mark.parametrize("key", ["type", "dtype"])
+@pytest.mark.parametrize(("written", "shown"), [("{a: 1}", '{"a": 1}'), ("[fp16]", '["fp16"]')])
+def test_a_mapping_or_list_in_place_of_a_word_is_a_problem(
+    tmp_path: Path, key: str, written: str, shown: str
+) -> None:
+    path = tmp_path / "net.yaml"
+    backend = {"type": "onnxruntime", "dtype": "fp16"} | {key: written}
+    path.write_text(f"name: net\nbackend: {{type: {backend['type']}, dtype: {backend['dtype']}}}\n")
+    with pytest.raises(BuildFileError) as caught:
+        read_build_file(path)
+    first = {"type": "onnxruntime", "dtype": "fp32"}[key]
+    assert f"backend.{key}: {shown} given; expected '{first}'" in str(caught.value)
+
+
+def test_a_list_in_place_of_the_switch_of_the_first_dialect_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "model: {name: net, checkpoint: net.onnx, inputs: {x: [1, 3, 8, 8]}}\n"
+        "engine: {common: {do_quantization: []}}\n"
+    )
+    with pytest.raises(BuildFileError, match=r"backend\.dtype: \[\] given; expected 'fp32'"):
+        read_build_file(path)
+
+
+def test_texts_that_are_not_unicode_are_refused_wherever_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        'name: "\\ud800"\n'
+        'frontend: {checkpoint: "a\\udfff.onnx", shape: {"\\ud800": [1, 3, 8, 8]}}\n'
+        'backend: {dtype: fp16, compile: {free: ["\\udc00"]}}\n'
+        'classes: ["\\ud83d\\ude00"]\n'
+    )
+    with pytest.raises(RefusedFileError) as caught:
+        read_build_file(path)
+    lines = [
+        problem.place.line
+        for problem in caught.value.problems
+        if "is not valid Unicode" in problem.text
+    ]
+    assert lines == [1, 2, 2, 3, 4]
+    assert r"name: '\ud800' is not valid Unicode" in str(caught.value)
+    assert str(caught.value).encode("utf-8")
+
+
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "---\n", '""', "--- ~\n"])
+def test_a_file_without_a_value_is_empty(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(text)
+    with pytest.raises(BuildFileError, match="the file is empty") as caught:
+        read_build_file(path)
+    assert caught.value.where == f"{path}:1:1"

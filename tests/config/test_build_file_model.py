@@ -39,7 +39,7 @@ def test_int8_from_python_needs_calibration_data_as_well() -> None:
 def test_images_need_preprocessing_and_arrays_do_not() -> None:
     with pytest.raises(ValidationError, match="jpeg images need process_ops"):
         Dataset(path="d", sampler=Sampler(suffix=".JPEG"))
-    assert Dataset(path="d", sampler=Sampler(suffix="NPZ")).holds_arrays
+    assert Dataset(path="d", sampler=Sampler(suffix="NPZ")).process_ops == ()
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,5 @@ def test_the_reference_page_opens_with_a_command_and_lists_every_section() -> No
         assert f"\n{title}\n" in page
     assert "| `opt_level` | whole number |" in page
     assert page.count("*Accepted and ignored.*") > 30
+    assert "`<name>.log` beside the bundle" in page
+    assert "`<name>.ir` beside the bundle" in page

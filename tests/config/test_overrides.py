@@ -56,6 +56,7 @@ def test_an_item_can_be_replaced_and_a_value_removed(tmp_path: Path) -> None:
         tmp_path,
         "dataset.process_ops[1]={type: Resize, size: 4}",
         "backend.quantize=",
+        "verify= # nothing",
         "name=a_fp16",
     )
     assert config.dataset is not None
@@ -85,6 +86,12 @@ def test_the_precision_of_the_name_follows_the_dtype_option(tmp_path: Path) -> N
         ("dataset.process_ops[9].size=3", "--set dataset.process_ops[9].size=3", "has no item '9'"),
         ("dataset.process_ops.x=3", "--set dataset.process_ops.x=3", "has no item 'x'"),
         ("name.x=3", "--set name.x=3", "name: {"),
+        ('name=""', '--set name=""', "name: '' given; use letters"),
+        ("name=''", "--set name=''", "name: '' given; use letters"),
+        ("backend.dtype.x=int8", "--set backend.dtype.x=int8", 'backend.dtype: {"x": "int8"}'),
+        ("backend.type=[x]", "--set backend.type=[x]", 'backend.type: ["x"] given; expected'),
+        ("name=\udcff", "--set name=\\udcff", "not valid Unicode"),
+        ('name="\\ud800"', '--set name="\\ud800"', "is not valid Unicode"),
     ],
 )
 def test_a_wrong_override_is_named(tmp_path: Path, override: str, where: str, what: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from compiler import Build, Runner, compile_model, load_config
-from compiler.errors import CalibrationError
+from compiler.errors import BuildFileError, CalibrationError, GraphError
 from tests.support.project import Project, make_project, two_convolutions
 
 HASHED = ("mod.json", "mod.onnx", "mod.params", "mod.calib.txt", "mod.report.json")
@@ -80,7 +80,9 @@ def test_a_table_gives_the_same_network_without_calibration_data(tmp_path: Path)
     first = _bytes(_build(project))
     table = tmp_path / "table.txt"
     table.write_bytes(first["mod.calib.txt"])
+    shutil.rmtree(tmp_path / "calib")
     build = _build(project, calibration_table=table)
+    assert build.verification.origin == "random inputs"
     second = _bytes(build)
     assert second["mod.onnx"] == first["mod.onnx"]
     assert second["mod.params"] == first["mod.params"]
@@ -134,9 +136,10 @@ def test_verification_uses_files_that_calibration_did_not(tmp_path: Path) -> Non
     project = make_project(tmp_path, images=6)
     build = _build(project)
     assert (build.verification.samples, build.verification.origin) == (2, "held-out samples")
-    project.document["dataset"]["sampler"]["get_data_num"] = 6
+    project.document["dataset"]["sampler"]["get_data_num"] = 9
     build = _build(project)
     assert (build.verification.samples, build.verification.origin) == (6, "calibration samples")
+    assert build.notes == ("9 files asked for, 6 found",)
     del project.document["dataset"]
     project.document["backend"] = {"type": "onnxruntime", "dtype": "fp16"}
     build = _build(project)
@@ -206,7 +209,7 @@ def test_a_mask_value_that_is_no_class_names_its_file(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     _add_masks(project, value=7)
     project.document["verify"] |= {"metric": "mean_iou", "classes": 2}
-    with pytest.raises(CalibrationError, match=r"image_0\.png: value 7 is not a class"):
+    with pytest.raises(CalibrationError, match=r"image_0\.png: value 7 of the mask is not a class"):
         _build(project)
 
 
@@ -276,3 +279,86 @@ def test_non_finite_activations_are_left_out_with_a_warning(tmp_path: Path) -> N
     onnx.save(model, tmp_path / "net.onnx")
     build = _build(project)
     assert any("'root': " in one and "NaN or infinite" in one for one in build.warnings)
+
+
+def test_weights_per_tensor_stay_close(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.document["backend"]["quantize"]["quantize_per_channel"] = False
+    assert _build(project).verification.sqnr_db > 15
+
+
+def test_a_network_that_stays_float_says_so(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.document["backend"]["quantize"]["exclude_layers"] = ["*"]
+    build = _build(project)
+    assert build.integer_layers == (0, 0)
+    assert any("no layer runs on integers" in warning for warning in build.warnings)
+    assert build.verification.sqnr_db > 100
+
+
+def test_a_poor_network_gives_a_warning(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    table = tmp_path / "table.txt"
+    lines = _bytes(_build(project))["mod.calib.txt"].decode().splitlines()
+    rows = [i for i, line in enumerate(lines) if line.startswith(("r1", "output"))]
+    for row in rows:
+        cells = lines[row].split()
+        cells[4:] = [str(float(cells[4]) / 50), "-", "-"]
+        lines[row] = " ".join(cells)
+    table.write_text("\n".join(lines) + "\n")
+    build = _build(project, calibration_table=table)
+    assert any("SQNR is" in warning for warning in build.warnings)
+
+
+def test_a_table_is_only_for_int8(tmp_path: Path) -> None:
+    project = make_project(tmp_path, dtype="fp32")
+    with pytest.raises(BuildFileError, match="a calibration table is for int8"):
+        _build(project, calibration_table=tmp_path / "table.txt")
+
+
+def test_a_zero_point_that_contradicts_relu_names_the_table(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    lines = _bytes(_build(project))["mod.calib.txt"].decode().splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("r1"))
+    cells = lines[row].split()
+    cells[1], cells[6] = "manual", "7"
+    lines[row] = " ".join(cells)
+    table = tmp_path / "table.txt"
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(CalibrationError, match="r1"):
+        _build(project, calibration_table=table)
+
+
+def test_what_the_engine_cannot_run_is_a_graph_error(tmp_path: Path) -> None:
+    project = make_project(tmp_path, dtype="fp32")
+    model = two_convolutions()
+    values = np.ones((1, 1, 16, 16))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(values, "wide"))
+    weight = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1)), "wide_weight")
+    model.graph.initializer.append(weight)
+    model.graph.node[-1].output[0] = "c2"
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("Cast", ["c2"], ["d"], to=onnx.TensorProto.DOUBLE),
+            onnx.helper.make_node("Conv", ["d", "wide_weight"], ["e"]),
+            onnx.helper.make_node("Cast", ["e"], ["output"], to=onnx.TensorProto.FLOAT),
+        ]
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(GraphError, match="ONNX Runtime cannot load it"):
+        _build(project)
+
+
+def test_classes_that_the_network_does_not_have_are_refused(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    _add_masks(project, value=1)
+    model = two_convolutions()
+    for tensor in model.graph.initializer:
+        if tensor.name == "w2":
+            values = np.ones((3, 8, 3, 3), np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, "w2"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 3
+    onnx.save(model, tmp_path / "net.onnx")
+    project.document["verify"] |= {"metric": "mean_iou", "classes": 2}
+    with pytest.raises(BuildFileError, match="the network has 3 classes, the build file says 2"):
+        _build(project)

@@ -45,8 +45,13 @@ def test_classes_that_never_occur_do_not_count() -> None:
 
 
 def test_a_mask_value_that_is_no_class_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"value 9 is not a class of 0 … 2"):
+    with pytest.raises(ValueError, match=r"value 9 of the mask is not a class of 0 … 2"):
         MeanIou(3).add(_map([0]), _map([9]))
+
+
+def test_a_predicted_value_that_is_no_class_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"value 3 of the prediction is not a class of 0 … 2"):
+        MeanIou(3).add(_map([3]), _map([0]))
 
 
 def test_images_meet_their_masks_by_stem(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_path_text_bytes_and_pixels_give_the_same_sample(
     Image.fromarray(photo).save(path)
     chain = chain_of({"type": "Resize", "size": [16, 24]}, PLAIN, shape=(3, 16, 24))
     sample = chain(path)
-    assert (sample.shape, sample.dtype) == ((1, 3, 16, 24), np.float32)
+    assert sample.shape == (1, 3, 16, 24)
+    assert sample.dtype == np.float32
     for image in (str(path), path.read_bytes(), photo):
         np.testing.assert_array_equal(chain(image), sample)
     assert chain.warnings() == ()
@@ -143,9 +144,7 @@ def test_a_padded_image_smaller_than_the_input_is_padded_on_in_the_same_way(
         sample = chain(photo)
         chain(photo)
     assert sample[0, 0, 31, 31] == 7
-    assert chain.warnings() == (
-        "process_ops give 20×20, the network's input is 32×32; images are padded",
-    )
+    assert chain.warnings() == ("process_ops give other sizes: images are padded to 32×32",)
     assert [record.getMessage() for record in caplog.records] == [
         f"{chain.warnings()[0]} (first: image ndarray)"
     ]
@@ -178,7 +177,22 @@ def test_an_image_larger_than_the_input_is_an_error(
         chain_of(*ops, shape=(3, 32, 32))(photo)
 
 
-def test_a_pad_that_follows_a_fixed_size_of_the_image_is_an_error_when_it_does_not_fit() -> None:
+def test_a_colour_code_that_changes_the_size_is_found_at_the_image() -> None:
+    ops: list[dict[str, Any]] = [
+        {"type": "Resize", "size": 4},
+        {"type": "CvtColor", "code": "RGB2YUV_I420"},
+        {"type": "Pad"},
+    ]
+    with pytest.raises(CalibrationError, match=r"give 6×6, .* is 4×4; correct size at Resize or"):
+        chain_of(*ops, shape=(1, 4, 4))(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_without_a_declared_shape_nothing_is_fitted(photo: NDArray[np.uint8]) -> None:
+    chain = chain_of({"type": "Resize", "size": [20, -1]})
+    assert chain(photo).shape == (1, 3, 15, 20)
+
+
+def test_an_image_smaller_than_the_crop_is_the_one_named() -> None:
     chain = chain_of({"type": "CenterCrop", "crop_size": [8, 8]}, shape=(3, 8, 8))
     with pytest.raises(CalibrationError, match="image 4×4 is smaller than crop_size 8×8"):
         chain(np.zeros((4, 4, 3), np.uint8))
@@ -194,7 +208,7 @@ def test_another_number_of_channels_than_the_input_names_the_remedy(
 
 
 def test_a_chain_survives_json() -> None:
-    ops = [
+    ops: list[dict[str, Any]] = [
         {"type": "DecodeImage", "cv2_flags": 1, "backend": "pillow"},
         {"type": "CvtColor", "code": "COLOR_RGB2BGR"},
         {"type": "Resize", "size": [8, -1], "adaptive_side": "long", "interpolation": "bicubic"},
@@ -260,8 +274,14 @@ def planes(path, input_shape, layout="chw"):
     result = np.full(input_shape, len(path), np.float64)
     return {"chw": result[0], "nchw": result, "hwc": result[0].transpose(1, 2, 0)}[layout]
 
+def words(path):
+    return np.full((3, 4, 5), "red")
+
 def fails(path):
     raise RuntimeError("no luck")
+
+def leaves(path):
+    raise SystemExit(3)
 """
 
 
@@ -295,7 +315,9 @@ def test_the_users_function_gets_path_and_arguments_and_may_return_any_layout(
     ]
     chain = Chain(ops, (3, 4, 5), allow_custom_code=True)
     sample = chain("four")
-    assert (sample.shape, sample.dtype, sample.max()) == ((1, 3, 4, 5), np.float32, 4)
+    assert sample.shape == (1, 3, 4, 5)
+    assert sample.dtype == np.float32
+    assert sample.max() == len("four")
     again = Chain.from_list(chain.to_list(), (3, 4, 5), allow_custom_code=True)
     assert again.ops == chain.ops
     assert again.notes == ()
@@ -315,6 +337,8 @@ def test_a_custom_result_of_another_shape_is_an_error(module: str) -> None:
     ("name", "message"),
     [
         ("fails", "fails of .*user_code.py failed: RuntimeError: no luck"),
+        ("leaves", "leaves of .*user_code.py failed: it calls sys.exit"),
+        ("words", "words returned <U3 values; expected numbers"),
         ("absent", "has no function 'absent'"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_ratio_keeping_resize_wants_a_pad() -> None:
     plain = Normalize(norm_type=None)
     (warning,) = chain_warnings([resize, plain], (3, 416, 416))
     assert warning == (
-        "Resize (416, -1) keeps the ratio and no Pad follows: "
+        "Resize [416, -1] keeps the ratio and no Pad follows: "
         "images are padded to 416×416 (centred, 114)"
     )
     (undeclared,) = chain_warnings([resize, plain])

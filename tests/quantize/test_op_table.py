@@ -4,7 +4,7 @@ import onnx
 import pytest
 
 from compiler.quantize.op_rules import OP_RULES
-from compiler.quantize.plan import Form, Int8Options
+from compiler.quantize.plan import Form, Int8Options, plan_int8
 from compiler.quantize.replace_reduce_mean import replace_reduce_mean
 from tests.quantize.networks import network, quantize
 from tests.support.models import random_feeds
@@ -319,6 +319,34 @@ def test_space_to_depth_stays_float() -> None:
 
 
 @pytest.mark.parametrize(
+    ("attributes", "size", "reason"),
+    [
+        (
+            "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1, "
+            "count_include_pad = 1",
+            9,
+            "ceil_mode and count_include_pad",
+        ),
+        ("kernel_shape = [2, 2], dilations = [2, 2]", 14, "dilated AveragePool"),
+    ],
+    ids=["ceil_mode", "dilations"],
+)
+def test_an_average_that_the_integer_kernel_gets_wrong_stays_float_in_the_session_too(
+    attributes: str, size: int, reason: str
+) -> None:
+    text = between(f"t = AveragePool<{attributes}>(c)", shape=f"1, 4, {size}, {size}")
+    result = quantize(network(text, opset=19))
+
+    assert result.form("AveragePool") is Form.FLOAT
+    assert reason in next(node.reason for node in result.plan.nodes if node.op == "AveragePool")
+    assert result.report.operators["AveragePool"] == 1
+    assert result.report.operators["QLinearConv"] == 2
+    assert "QLinearAveragePool" not in result.report.operators
+    assert result.report.float_nodes == ()
+    assert result.sqnr_db(random_feeds(result.model)) > 25
+
+
+@pytest.mark.parametrize(
     "activation",
     ["t = Relu(c)", "t = Clip(c, lo, hi)", "t = Clip(c, lo)"],
     ids=["Relu", "Clip(0, 6)", "Clip(0, )"],
@@ -335,6 +363,15 @@ def test_an_activation_after_conv_vanishes_in_its_quantizer(activation: str) -> 
         "QLinearConv": 2,
         "DequantizeLinear": 1,
     }
+
+
+def test_clip_bounds_may_be_vectors_of_one_element() -> None:
+    # ONNX asks for scalars, but exporters write (1,), which only fails in ONNX Runtime.
+    graph = network(between("t = Clip(c, lo, hi)", "float[1] lo = {0.0}, float[1] hi = {6.0}"))
+    plan = plan_int8(graph, Int8Options())
+
+    assert next(node.form for node in plan.nodes if node.op == "Clip") is Form.FUSED
+    assert plan.tensors["t"].upper == 6.0
 
 
 def test_a_clip_bound_caps_the_scale_that_an_edited_table_asks_for() -> None:
@@ -407,6 +444,29 @@ def test_weights_may_have_one_scale(per_channel: bool) -> None:
     scale = next(t for name, t in result.qdq.tensors().items() if name == "w_scale")
     assert scale.values.shape == ((8,) if per_channel else ())
     assert result.report.operators["QLinearConv"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "ran_as"),
+    [
+        (between("t = Relu(c)").replace("(x, w)", "(x, w, b)"), "QLinearConv"),
+        (INTEGER["grouped Conv with bias"][0], "QLinearConv"),
+        (INTEGER["Gemm"][0], "QGemm"),
+        (INTEGER["MatMul with a bias in three dimensions"][0], "QGemm"),
+    ],
+    ids=["Conv, Relu", "grouped Conv", "Gemm", "MatMul"],
+)
+def test_a_bias_beside_a_weight_with_one_scale(text: str, ran_as: str) -> None:
+    text = text.replace(f"<{W},", f"<{W}, float[8] b,")
+    result = quantize(network(text), Int8Options(per_channel=False))
+
+    tensors = result.qdq.tensors()
+    assert tensors["b_scale"].values.shape == tensors["b_zero_point"].values.shape == ()
+    assert tensors["b_quantized"].values.dtype == "int32"
+    assert result.report.float_nodes == ()
+    assert result.report.operators[ran_as] >= 1
+    assert not {"Conv", "MatMul", "Gemm", "Add"} & result.report.operators.keys()
+    assert result.sqnr_db(random_feeds(result.model)) > 25
 
 
 def test_rows_name_inputs_that_their_operators_have() -> None:

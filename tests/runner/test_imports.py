@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import compiler.runner
 from tests.support.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,3 +70,16 @@ def test_every_import_statement_is_on_the_list(package: str) -> None:
                 if not known and not name.startswith(OWN):
                     foreign.add(f"{path.name}: {name}")
     assert foreign == set()
+
+
+def test_the_package_gives_the_runner_and_costs_nothing() -> None:
+    code = (
+        "import sys, compiler.runner\n"
+        "assert not {'numpy', 'onnxruntime', 'compiler.runner.load'} & sys.modules.keys()\n"
+        "from compiler.runner.load import Runner\n"
+        "assert compiler.runner.Runner is Runner"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    with pytest.raises(AttributeError, match=r"'compiler.runner' has no attribute 'Walker'"):
+        vars(compiler.runner)["__getattr__"]("Walker")
+    assert compiler.runner.Runner.__module__ == "compiler.runner.load"

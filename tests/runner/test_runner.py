@@ -1,5 +1,6 @@
 """Runner: tensors and images in, named outputs out, and clear refusals."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,18 @@ from compiler.bundle.write import new_bundle
 from compiler.errors import BundleError, CalibrationError, MissingRequirementError
 from compiler.runner.load import Runner
 from compiler.runner.manifest import Manifest, Preprocessing, TensorSpec
-from tests.support.bundles import BUILD_SHA256, MANIFEST, RESIZE, SHAPE, make_bundle
+from tests.support.bundles import MANIFEST, RESIZE, SHAPE, make_bundle
 
 TWO_INPUTS = """
 <ir_version: 8, opset_import: ["" : 17]>
-g (float[1, 2] a, int64[1, 2] b) => (float[1, 2] sum, float total)
+g (float[1, 2] a, int64[1, 2] b) => (float[1, 2] sum, float[1, 1] total)
 { c = Cast<to = 1>(b)
   sum = Add(a, c)
-  total = ReduceSum<keepdims = 0>(sum) }"""
+  total = ReduceSum<keepdims = 1>(sum) }"""
 TWO_INPUTS_MANIFEST = replace(
     MANIFEST,
     inputs=(TensorSpec("a", (1, 2), "float32"), TensorSpec("b", (1, 2), "int64")),
-    outputs=(TensorSpec("sum", (1, 2), "float32"), TensorSpec("total", (), "float32")),
+    outputs=(TensorSpec("sum", (1, 2), "float32"), TensorSpec("total", (1, 1), "float32")),
     preprocessing=None,
 )
 
@@ -65,7 +66,52 @@ def test_several_inputs_are_batched_together(tmp_path: Path) -> None:
     with Runner(folder, threads=1) as runner:
         outputs = runner.run({"a": a, "b": b})
     np.testing.assert_allclose(outputs["sum"], a + b, rtol=1e-6)
-    np.testing.assert_allclose(outputs["total"], (a + b).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(outputs["total"], (a + b).sum(axis=1, keepdims=True), rtol=1e-6)
+
+
+UNBATCHED = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, 4] x) => (float[1, 4] y, OUTPUT z)
+<float[4] c = {1.0, 2.0, 3.0, 4.0}>
+{ y = Identity(x)
+  BODY }"""
+
+
+@pytest.mark.parametrize(
+    ("output", "body", "declared", "actual"),
+    [
+        ("float[4]", "z = Identity(c)", (4,), (4,)),
+        ("int64[2, n]", "z = NonZero(x)", (2, -1), (2, 4)),
+        ("int64[n, 2]", "found = NonZero(x) z = Transpose(found)", (-1, 2), (4, 2)),
+        ("float", "z = ReduceSum<keepdims = 0>(x)", (), ()),
+        ("float[n]", "z = Identity(c)", (1,), (4,)),  # the manifest is wrong
+    ],
+)
+def test_outputs_without_a_batch_dimension_are_not_joined(
+    tmp_path: Path, output: str, body: str, declared: tuple[int, ...], actual: tuple[int, ...]
+) -> None:
+    manifest = replace(
+        MANIFEST,
+        inputs=(TensorSpec("x", (1, 4), "float32"),),
+        outputs=(TensorSpec("y", (1, 4), "float32"), TensorSpec("z", declared, "float32")),
+    )
+    text = UNBATCHED.replace("OUTPUT", output).replace("BODY", body)
+    x = np.ones((2, 4), np.float32)
+    with Runner(make_from_text(tmp_path, text, manifest), threads=1) as runner:
+        assert runner.run(x[:1])["z"].shape == actual
+        with pytest.raises(BundleError, match=r"output z of shape .* cannot be joined") as caught:
+            runner.run(x)
+    assert caught.value.fix == "run the samples one by one"
+
+
+def test_images_are_not_joined_where_an_output_has_no_batch_dimension(tmp_path: Path) -> None:
+    outputs = (TensorSpec("y", (-1, *SHAPE[1:]), "float32"),)
+    folder = make_bundle(tmp_path, manifest=replace(MANIFEST, outputs=outputs))
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    with Runner(folder, threads=1) as runner:
+        assert runner.run([pixels])["y"].shape == SHAPE
+        with pytest.raises(BundleError, match=r"output y of shape \[-1, 3, 4, 6\]"):
+            runner.run([pixels, pixels])
 
 
 def test_an_input_without_batch_dimension_is_run_as_it_is(tmp_path: Path) -> None:
@@ -88,7 +134,16 @@ def test_an_input_without_batch_dimension_is_run_as_it_is(tmp_path: Path) -> Non
         (random(*SHAPE).astype(np.float64), r"x float64\[1, 3, 4, 6\] given"),
         (random(0, *SHAPE[1:]), "an empty batch given"),
         ({"x": [1.0]}, "x: list given, not an array"),
+        ({1: random(*SHAPE), "x": random(*SHAPE)}, r"tensors \['1', 'x'\] given"),
         ([], "no image given"),
+        (None, "NoneType given; accepted: an array, a mapping .* one image or a sequence"),
+        (3, "int given; accepted: an array"),
+        (np.float32(3), "float32 given; accepted: an array"),
+        (Image.new("RGB", (6, 4)), "Image given; accepted: an array"),
+        ([Image.new("RGB", (6, 4))], "an element of type Image given; accepted: an array"),
+        ([[1.0]], "an element of type list given; accepted: an array"),
+        (bytearray(b"x"), "an element of type int given; accepted: an array"),
+        ([random(3, 4, 6)] * 2, "float32 array given; tensors are given as one array or by name"),
     ],
 )
 def test_wrong_input_is_refused_with_what_is_expected(
@@ -181,6 +236,12 @@ g (uint8[1, 3, 2] x) => (float[1, 3, 2] y)
     x = np.arange(6, dtype=np.uint8).reshape(1, 3, 2)
     with Runner(make_from_text(tmp_path, text, manifest), threads=1) as runner:
         np.testing.assert_array_equal(runner.run(x)["y"], x.astype(np.float32))
+    folder = make_from_text(tmp_path, text, replace(manifest, preprocessing=None))
+    with (
+        Runner(folder, threads=1) as runner,
+        pytest.raises(BundleError, match="tensors are given as one array or by name"),
+    ):
+        runner.run([x, x])
 
 
 def test_a_loaded_bundle_stays_what_it_was_when_it_is_rebuilt(tmp_path: Path) -> None:
@@ -236,9 +297,19 @@ def test_an_edited_bundle_is_not_loaded_unless_the_check_is_off(tmp_path: Path) 
         assert runner.run(random(*SHAPE))["y"].shape == SHAPE
 
 
-def test_no_threads_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="0 threads asked for"):
-        Runner(make_bundle(tmp_path), threads=0)
+@pytest.mark.parametrize("threads", [0, -1, 1025, 10**30, True, 2.0, "2"])
+def test_nonsense_threads_are_refused(tmp_path: Path, threads: Any) -> None:  # Any: wrong types
+    with pytest.raises(BundleError, match=re.escape(f"threads {threads!r} asked for")) as caught:
+        Runner(make_bundle(tmp_path), threads=threads)
+    assert caught.value.fix == "give a whole number from 1 to 1024"
+
+
+@pytest.mark.parametrize("name", ["CPUExecutionProvider", "cpu"])
+def test_a_plain_string_is_one_provider(tmp_path: Path, name: str) -> None:
+    with Runner(make_bundle(tmp_path), threads=1, providers=name) as runner:
+        assert runner.run(random(*SHAPE))["y"].shape == SHAPE
+    with pytest.raises(MissingRequirementError, match="no execution provider 'Abacus'"):
+        Runner(make_bundle(tmp_path), providers="Abacus")
 
 
 @pytest.mark.parametrize("name", ["CPUExecutionProvider", "cpu", ("CPU", {})])

@@ -27,7 +27,10 @@ MANIFEST = Manifest(
     outputs=(TensorSpec("y", SHAPE, "float32"),),
     build="name: net\n",
     preprocessing=RESIZE,
-    sources=(Source("build", "net.yaml", 10, BUILD_SHA256),),
+    sources=(
+        Source("build", "net.yaml", 10, BUILD_SHA256),
+        Source("model", "net.onnx", 10, "c" * 64),
+    ),
     versions={"modc": "0.1.0"},
 )
 

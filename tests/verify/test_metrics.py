@@ -51,6 +51,12 @@ def test_a_value_that_becomes_infinite_or_nan_is_the_worst_error(value: float) -
     assert (agreement.sqnr_db, agreement.cosine) == (-SQNR_CEILING_DB, 0.0)
 
 
+def test_tensors_without_a_finite_value_agree_in_nothing() -> None:
+    agreement = Agreement()
+    agreement.add([np.nan, np.inf], [np.nan, np.inf])
+    assert (agreement.sqnr_db, agreement.cosine) == (-SQNR_CEILING_DB, 0.0)
+
+
 def test_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="3 values against 2"):
         Agreement().add([1.0, 2.0, 3.0], [1.0, 2.0])
