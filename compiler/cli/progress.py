@@ -23,7 +23,9 @@ def progress(*, quiet: bool) -> Iterator[Report]:
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=Console(stderr=True)) as bars:
-            yield _Bars(bars)
+            display = _Bars(bars)
+            yield display
+            display.finish()
     else:
         yield _line
 
@@ -36,12 +38,13 @@ class _Bars:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage != self._stage:
-            self._close()
+            self.finish()
             self._stage = stage
             self._task = self._bars.add_task(stage, total=total or 1)
         self._bars.update(self._task, completed=done, total=total or 1)
 
-    def _close(self) -> None:
+    def finish(self) -> None:
+        """Fill the bar of the latest stage."""
         task = next(task for task in self._bars.tasks if task.id == self._task)
         self._bars.update(self._task, completed=task.total)
 

@@ -47,7 +47,8 @@ class Source:
     """A file that the bundle was made from.
 
     Args:
-        role: "build" (the build file; one per bundle), "model", "data" (list of the calibration
+        role: "build" (name of the build file, size and hash of what it came to with defaults and
+            overrides, `Manifest.build`; one per bundle), "model", "data" (list of the calibration
             files) or "table" (given calibration table).
         name: File name without its folder: a bundle does not depend on where its sources lay.
         size: In bytes.
