@@ -146,8 +146,14 @@ def verify(
 def passes() -> None:
     """List the graph passes in the order in which they run."""
     from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES, describe, name_of
+    from compiler.passes.append_extra_ops import append_extra_ops
 
-    for title, group in (("all precisions", FLOAT_PASSES), ("fp16, afterwards", FLOAT16_PASSES)):
+    groups = (
+        ("first", (append_extra_ops,)),
+        ("all precisions, until nothing changes", FLOAT_PASSES),
+        ("fp16, afterwards", FLOAT16_PASSES),
+    )
+    for title, group in groups:
         typer.echo(f"{title}:")
         for one in group:
             typer.echo(f"  {name_of(one):<20} {describe(one)}")
@@ -200,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _show_log()
     try:
-        app(arguments, prog_name="modc")
+        app(arguments, prog_name=_called_as())
     except ModcError as error:
         print_error(error, as_json="--json" in arguments)
         raise SystemExit(error.exit_code) from None
@@ -209,6 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def compile_main() -> None:
     """Entry point of `compile`: exactly `modc compile`."""
     main(["compile", *sys.argv[1:]])
+
+
+def _called_as() -> str:
+    """Name that usage and shell completion show: the script that was started."""
+    name = Path(sys.argv[0]).name
+    return name if name in {"modc", "vamc"} else "modc"
 
 
 def _show_log() -> None:

@@ -166,7 +166,12 @@ def test_verify_names_the_digest(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_passes_are_listed_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert _modc("passes") == 0
     out = capsys.readouterr().out
-    assert out.index("infer_shapes") < out.index("fuse_batch_norm") < out.index("cast_float16")
+    assert (
+        out.index("append_extra_ops")
+        < out.index("infer_shapes")
+        < out.index("fuse_batch_norm")
+        < out.index("cast_float16")
+    )
 
 
 def test_the_schema_accepts_a_build_file(
@@ -204,6 +209,15 @@ def test_migrate_writes_the_current_dialect(
 def test_quant_is_refused_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert _modc("quant", "x.yaml") == 2
     assert "backend.dtype: int8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["modc", "vamc"])
+def test_completion_and_usage_bear_the_name_that_was_typed(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"/somewhere/{program}"])
+    assert _modc("--help") == 0
+    assert f"Usage: {program} " in capsys.readouterr().out
 
 
 def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
