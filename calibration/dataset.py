@@ -96,6 +96,13 @@ def find_samples(
     matching = [name for name in names if name.lower().endswith(endings)]
     if not matching:
         raise _no_match(path, names, endings)
+    unreadable = [name for name in matching if not _is_text(name)]
+    if unreadable:
+        raise DatasetError(
+            f"the file name {unreadable[0]!a} is not UTF-8",
+            where=str(path),
+            fix="rename the file: its name is recorded in the bundle",
+        )
     chosen = sorted(matching, key=lambda name: _rank(seed, name))[:count]
     base = path if path.is_dir() else path.parent
     return tuple(_sample(base, name) for name in sorted(chosen))
@@ -188,6 +195,11 @@ def _no_match(path: Path, names: Sequence[str], endings: Sequence[str]) -> Datas
         where=str(path),
         fix="set dataset.sampler.suffix to one of those, or dataset.path to another folder",
     )
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written down; one whose bytes are not UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _rank(seed: int, name: str) -> bytes:

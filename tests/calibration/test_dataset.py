@@ -455,3 +455,9 @@ def test_a_missing_array_file_is_refused(tmp_path: Path) -> None:
     error = array_refusal(tmp_path / "none.npz", X)
     assert error.what == "cannot be read: No such file or directory"
     assert error.fix == "check the path and its permissions"
+
+
+def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"broken\xff.jpg")).write_bytes(b"")
+    with pytest.raises(DatasetError, match="is not UTF-8"):
+        find_samples(tmp_path, suffix="jpg", count=1)
