@@ -108,6 +108,12 @@ def find_samples(
     return tuple(_sample(base, name) for name in sorted(chosen))
 
 
+def first_samples(samples: Sequence[Sample], count: int, *, seed: int = 0) -> tuple[Sample, ...]:
+    """Those of `samples` that `find_samples` would have chosen with a smaller `count`."""
+    chosen = sorted(samples, key=lambda sample: _rank(seed, sample.name))[:count]
+    return tuple(sorted(chosen, key=lambda sample: sample.name))
+
+
 def load_arrays(path: Path, inputs: Mapping[str, tuple[Sequence[int], DTypeLike]]) -> ArraySample:
     """Read one .npz or .npy sample, batch dimension included.
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import typer
 
+from calibration.dataset import IMAGE_SUFFIXES
 from compiler.cli.progress import progress
 from compiler.errors import BundleError
 from compiler.runner.load import Runner
 from compiler.runner.results import result_names, write_results
-
-IMAGE_TYPES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm"})
 
 
 def run_images(
@@ -55,12 +54,12 @@ def run_images(
 def _files(images: Sequence[Path]) -> Iterator[Path]:
     for path in images:
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_TYPES)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
                 raise BundleError(
                     "no image in this folder",
                     where=str(path),
-                    fix=f"give files that end in {', '.join(sorted(IMAGE_TYPES))}",
+                    fix=f"give files that end in {', '.join(IMAGE_SUFFIXES)}",
                 )
             yield from found
         elif path.exists():

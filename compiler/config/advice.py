@@ -9,7 +9,7 @@ from compiler.config.spelling import did_you_mean
 from compiler.config.tree import Node
 from compiler.preprocess.checks import Shape, chain_warnings, complete_ops
 
-_PRECISION = re.compile(r"(?<![A-Za-z0-9])(fp32|fp16|int8)(?![A-Za-z0-9])")
+PRECISION_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(fp32|fp16|int8)(?![A-Za-z0-9])")
 
 
 def advise(config: BuildConfig, tree: Node, findings: Findings) -> None:
@@ -18,7 +18,7 @@ def advise(config: BuildConfig, tree: Node, findings: Findings) -> None:
     if backend.type != "onnxruntime":
         text = f"{backend.type} is not built here; the bundle targets this host (ONNX Runtime)"
         _note(("backend", "type"), text, tree, findings)
-    named = _PRECISION.findall(config.name)
+    named = PRECISION_IN_NAME.findall(config.name)
     if named and backend.dtype not in named:
         text = f"says {named[-1]}, backend.dtype says {backend.dtype}; dtype decides"
         _warn(("name",), text, tree, findings)

@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compiler.config.advice import PRECISION_IN_NAME
 from compiler.config.parse import is_unicode, parse
 from compiler.config.problems import Findings, KeyPath, Place, Problem, RefusedFileError, key_text
 from compiler.config.tree import Node
 
 _PART = re.compile(r"""\.?(?:"([^"]*)"|'([^']*)'|\[(\d+)\]|([^\s.\[\]"'=]+))""")
-_PRECISION = re.compile(r"(?<![A-Za-z0-9])(fp32|fp16|int8)(?![A-Za-z0-9])")
 
 
 def apply_overrides(root: Node, overrides: Sequence[str], findings: Findings) -> None:
@@ -38,7 +38,7 @@ def set_dtype(root: Node, dtype: str) -> None:
     _assign(root, ("backend", "dtype"), Node(dtype, place, place), source)
     name = root.get("name")
     if name is not None and isinstance(name.value, str):
-        name.value = _PRECISION.sub(dtype, name.value)
+        name.value = PRECISION_IN_NAME.sub(dtype, name.value)
 
 
 def _split(override: str, source: str) -> tuple[KeyPath, str]:

@@ -6,27 +6,11 @@ matting), `mean_iou` a ratio of sums over the whole set (street scenes).
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-MetricName = Literal["foreground_iou", "mean_iou"]
 ClassMap = NDArray[np.int64]
-
-
-class Metric(Protocol):
-    """A figure that grows image by image."""
-
-    images: int
-
-    def add(self, predicted: ClassMap, truth: ClassMap) -> None:
-        """Take one image into account; both maps have shape (H, W)."""
-        ...
-
-    def value(self) -> float:
-        """The metric in points (percent) over the images so far."""
-        ...
 
 
 @dataclass(slots=True)

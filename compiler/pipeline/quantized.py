@@ -110,11 +110,9 @@ def quantize_graph(
         observed = work / "observed.onnx"
         save_with_outputs(graph, plan.observed, observed, work / "observed.params")
     warnings = plan.warnings
-    if not plan.observed:
-        warnings += ("no layer runs on integers; --explain tells why each stays float",)
     ranges: tuple[TensorRange, ...] = ()
     if not plan.observed:
-        pass  # nothing to find out
+        warnings += ("no layer runs on integers; --explain tells why each stays float",)
     elif table is not None:
         ranges = ranges_from_table(plan, table)
     elif samples is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.dataset import DatasetError, Sample, find_samples, load_arrays
+from calibration.dataset import DatasetError, Sample, find_samples, first_samples, load_arrays
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
@@ -108,23 +108,20 @@ def find_build_samples(
     where = f"{config.name}: dataset.path"
     try:
         folder = resolve_input(dataset.path, config.base_dir, where=where)
-        chosen, all_ = (
-            find_samples(
-                folder,
-                suffix=sampler.suffix,
-                count=count,
-                seed=sampler.seed,
-                arrays=chain is None,
-            )
-            for count in (sampler.get_data_num, sampler.get_data_num + held_out)
+        found = find_samples(
+            folder,
+            suffix=sampler.suffix,
+            count=sampler.get_data_num + held_out,
+            seed=sampler.seed,
+            arrays=chain is None,
         )
     except (BuildFileError, DatasetError) as error:
         if not needed:
             return None, chain
         raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
-    taken = {sample.name for sample in chosen}
-    others = tuple(sample for sample in all_ if sample.name not in taken)
-    load = _image_loader(chain, inputs[0]) if chain else _array_loader(inputs)
+    chosen = first_samples(found, sampler.get_data_num, seed=sampler.seed)
+    others = tuple(sample for sample in found if sample not in chosen)
+    load = image_loader(chain, inputs[0]) if chain else _array_loader(inputs)
     return Samples(chosen, others, load, skip=dataset.on_error == "skip"), chain
 
 
@@ -162,7 +159,8 @@ def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain |
         ) from error
 
 
-def _image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:
+def image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:
+    """Image file -> the network's only input."""
     return lambda path: {image.name: chain(path).astype(image.dtype, copy=False)}
 
 

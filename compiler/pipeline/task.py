@@ -9,7 +9,7 @@ from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
 from compiler.evaluate.segmentation import ForegroundIou, MeanIou
-from compiler.pipeline.samples import Feeds, Input
+from compiler.pipeline.samples import Feeds, Input, image_loader
 from compiler.pipeline.sessions import Run
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import Postprocessing, TensorSpec
@@ -91,7 +91,4 @@ def find_task(
             where=f"{config.name}: verify.classes",
             fix=f"set verify.classes: {channels}",
         )
-    name, dtype = inputs[0].name, inputs[0].dtype
-    return Task(
-        verify, pairs, lambda path: {name: chain(path).astype(dtype, copy=False)}, output.name, rule
-    )
+    return Task(verify, pairs, image_loader(chain, inputs[0]), output.name, rule)

@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from calibration.dataset import ArraySample, DatasetError, Sample, find_samples, load_arrays
+from calibration.dataset import (
+    ArraySample,
+    DatasetError,
+    Sample,
+    find_samples,
+    first_samples,
+    load_arrays,
+)
 
 Inputs = Mapping[str, tuple[Sequence[int], DTypeLike]]
 
@@ -461,3 +468,13 @@ def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"broken\xff.jpg")).write_bytes(b"")
     with pytest.raises(DatasetError, match="is not UTF-8"):
         find_samples(tmp_path, suffix="jpg", count=1)
+
+
+def test_the_first_of_many_samples_are_those_of_a_smaller_choice(tmp_path: Path) -> None:
+    for index in range(12):
+        (tmp_path / f"{index}.jpg").write_bytes(b"x")
+    for seed in range(5):
+        many = find_samples(tmp_path, suffix=None, count=9, seed=seed)
+        few = find_samples(tmp_path, suffix=None, count=4, seed=seed)
+        assert first_samples(many, 4, seed=seed) == few
+        assert first_samples(few, 20, seed=seed) == few
