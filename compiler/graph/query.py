@@ -22,6 +22,9 @@ RANDOM_OPS: Final = frozenset(
     }
 )
 
+DRAFTED: Final = "~"
+"""Between the name of a node of the network and the role of a node that replaces it."""
+
 
 def producer(tensor: gs.Tensor) -> gs.Node | None:
     """The node that computes `tensor`; None for graph inputs, constants and absent inputs."""
@@ -67,12 +70,18 @@ def rank(tensor: gs.Tensor) -> int | None:
 
 def unique_name(graph: gs.Graph, stem: str) -> str:
     """`stem`, or `stem_1`, `stem_2` … : the first that no tensor or node of `graph` bears."""
-    taken = _names(graph)
+    taken = names_of(graph)
     candidates = (stem if number == 0 else f"{stem}_{number}" for number in count())
     return next(name for name in candidates if name not in taken)
 
 
-def _names(graph: gs.Graph) -> set[str]:
+def origin_of(name: str) -> str:
+    """Name of the network's own node that a node drafted by a rewrite stands for."""
+    return name.partition(DRAFTED)[0]
+
+
+def names_of(graph: gs.Graph) -> set[str]:
+    """Names of all tensors and nodes, those of subgraphs included."""
     graphs = [graph, *graph.subgraphs(recursive=True)]
     tensors = {name for each in graphs for name in each.tensors()}
     borders = {tensor.name for each in graphs for tensor in [*each.inputs, *each.outputs]}

@@ -1,0 +1,1 @@
+"""What a graph costs: operations, bytes, machine constants, and the time they predict."""
