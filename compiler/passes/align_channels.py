@@ -1,0 +1,59 @@
+"""Pad the channels of a Conv with zeros to the multiples that the integer kernel is made for.
+
+ONNX Runtime computes an int8 Conv with a kernel size above 1 in place if it has a multiple of 4
+input channels and of 16 output channels; otherwise it gathers every tap of every pixel into a
+matrix first, which takes longer than the arithmetic. Zero channels of x meet zero weights, and the
+outputs of zero weights are sliced off, so that the result is the same to the bit.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from compiler.cost.model import CostModel
+from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.draft import Draft
+from compiler.passes.result import PassResult, Skip
+
+INPUTS: Final = 4
+OUTPUTS: Final = 16
+
+
+def align_channels(graph: gs.Graph, *, cost: CostModel) -> PassResult:
+    """Pad the channels of an int8 Conv with zeros to what the integer kernel computes in place."""
+    result = PassResult("align_channels")
+    if cost.precision != "int8":
+        return result
+    for node in [node for node in graph.nodes if node.op == "Conv"]:
+        site = conv_site(node)
+        if isinstance(site, str) or site.groups != 1 or site.kernel == (1, 1) or _is_aligned(site):
+            continue
+        draft = Draft(graph, node.name)
+        if reason := draft.replace(node.outputs[0], _draft(draft, site), cost):
+            result.skipped.append(Skip(node.outputs[0].name, reason))
+        else:
+            result.changed += 1
+    return result
+
+
+def _is_aligned(site: ConvSite) -> bool:
+    return site.weight.shape[1] % INPUTS == 0 and site.channels % OUTPUTS == 0
+
+
+def _draft(draft: Draft, site: ConvSite) -> gs.Variable:
+    more_in = -site.weight.shape[1] % INPUTS
+    more_out = -site.channels % OUTPUTS
+    weight = np.pad(site.weight, ((0, more_out), (0, more_in), (0, 0), (0, 0)))
+    x = site.x
+    if more_in:
+        shape = [int(size) for size in x.shape]
+        shape[1] += more_in
+        amounts = draft.constant("pads", np.array([0, 0, 0, 0, 0, more_in, 0, 0], np.int64))
+        x = draft.add("Pad", [x, amounts], shape, role="padded")
+    padded = replace(site, x=x, weight=weight, bias=np.pad(site.bias, (0, more_out)))
+    y = draft_conv(draft, padded, role="aligned")
+    if not more_out:
+        return y
+    return draft.slice(y, 1, 0, site.channels, role="channels")
