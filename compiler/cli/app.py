@@ -131,6 +131,65 @@ def run(
 
 
 @app.command()
+def profile(
+    model: Prefix,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL.onnx",
+            help="Network the bundle was made from; else the unchanged one of its build file.",
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Image to feed; else seeded random values.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Threads per operator.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs to take the mean of.")] = 10,
+    limit: Annotated[int, typer.Option(min=0, help="Most nodes to list; 0 lists all.")] = 15,
+    allow_custom_code: CustomCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Time every node of a bundle, and of the network it was made from.
+
+    Example: modc profile -m deploy_weights/official_unet3p_int8/mod --threads 1
+    """
+    from compiler.cli.profile import profile as command
+
+    command(
+        model,
+        original=original,
+        image=image,
+        threads=threads,
+        runs=runs,
+        limit=limit,
+        allow_custom_code=allow_custom_code,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@app.command()
+def tune(
+    path: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write; else the one that builds read."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure this machine for the cost model (backend.optimize.machine: tuned).
+
+    Example: modc tune && modc compile net.yaml --set backend.optimize.machine=tuned
+    """
+    from compiler.cli.tune import tune as command
+
+    command(path, as_json=as_json, quiet=quiet)
+
+
+@app.command()
 def verify(
     prefix: Annotated[str, typer.Argument(help="Bundle: …/<name>/mod or its folder.")],
 ) -> None:
@@ -145,18 +204,34 @@ def verify(
 @app.command()
 def passes() -> None:
     """List the graph passes in the order in which they run."""
-    from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES, describe, name_of
+    from compiler.cost.machine import BUILT_IN
+    from compiler.cost.model import CostModel
+    from compiler.passes import (
+        FLOAT16_PASSES,
+        FLOAT_PASSES,
+        describe,
+        float32_passes,
+        name_of,
+        rewrite_passes,
+    )
     from compiler.passes.append_extra_ops import append_extra_ops
+    from compiler.passes.fold_normalization import fold_normalization
+    from compiler.passes.prepend_normalization import prepend_normalization
+    from compiler.passes.simplify_tail import simplify_tail
 
+    cost = CostModel(BUILT_IN, "fp32")  # lists them all, whatever would pay
     groups = (
-        ("first", (append_extra_ops,)),
+        ("first, where the build file asks for it", (prepend_normalization, append_extra_ops)),
         ("all precisions, until nothing changes", FLOAT_PASSES),
+        ("with these, where the first ones changed the graph", (fold_normalization, simplify_tail)),
+        ("fp32 and int8, with the former again until nothing changes", rewrite_passes(cost)),
+        ("fp32, afterwards", float32_passes(cost)),
         ("fp16, afterwards", FLOAT16_PASSES),
     )
     for title, group in groups:
         typer.echo(f"{title}:")
         for one in group:
-            typer.echo(f"  {name_of(one):<20} {describe(one)}")
+            typer.echo(f"  {name_of(one):<24} {describe(one)}")
 
 
 @app.command()

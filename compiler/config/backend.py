@@ -124,6 +124,31 @@ class Quantize(Section):
     stream_mode: bool | None = ignored("As in backend.compile.")
 
 
+class Optimize(Section):
+    """Rewrites of the graph that leave its results as they are, up to rounding."""
+
+    rewrite: bool = Field(
+        default=True,
+        description="Replace operators by cheaper ones that compute the same, where the cost "
+        "model says that it pays.",
+    )
+    winograd: bool = Field(
+        default=True,
+        description="Compute 3×3 convolutions with Winograd's F(4, 3) along one axis, where it "
+        "pays; fp32 builds only.",
+    )
+    keep_float: bool = Field(
+        default=True,
+        description="int8: keep nodes in float that integers would not make faster, conversions "
+        "at their borders included.",
+    )
+    machine: Literal["builtin", "tuned"] = Field(
+        default="builtin",
+        description="Constants of the cost model: `builtin`, or `tuned`, those that `modc tune` "
+        "measured; the bundle then depends on the machine that builds it.",
+    )
+
+
 class Backend(Section):
     """Target and precision."""
 
@@ -138,6 +163,9 @@ class Backend(Section):
     )
     quantize: Quantize = Field(
         default_factory=Quantize, description="Quantization; used when `dtype` is int8."
+    )
+    optimize: Optimize = Field(
+        default_factory=Optimize, description="Exact rewrites of the graph, and what they go by."
     )
     dynamic_params: DynamicParams = Field(
         default_factory=DynamicParams, description="Options of the original accelerator; ignored."

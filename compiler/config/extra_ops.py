@@ -9,6 +9,8 @@ Wholes = tuple[Whole, ...]
 
 EXTRA_OPS = (
     "softmax",
+    "argmax",
+    "threshold",
     "insert_odma",
     "retinaface_nms",
     "centerpoint_nms",
@@ -20,7 +22,7 @@ EXTRA_OPS = (
 
 
 class ExtraOpsParams(Section):
-    """Parameters of an appended operator; `softmax` needs none."""
+    """Parameters of the operators for boxes; `softmax`, `argmax` and `threshold` need none."""
 
     num_classes: Whole | None = Field(default=None, ge=1, description="Number of classes.")
     confidence_threshold: Number | None = Field(default=None, description="Score threshold.")
@@ -55,8 +57,11 @@ class ExtraOps(Section):
 
     type: str | None = Field(
         default=None,
-        description="`softmax` appends Softmax; other public types (box suppression, device data "
-        "movement) leave the outputs as they are, with a warning.",
+        description="`softmax` appends Softmax. `argmax` makes the output a map of class numbers "
+        "(uint8 up to 256 classes, else int64), `threshold` a map of 0 and 1 (uint8: probability "
+        "above 0.5, logit above 0); what does not change the class is left out before them. Other "
+        "public types (box suppression, device data movement) leave the outputs as they are, with "
+        "a warning.",
         examples=list(EXTRA_OPS),
     )
     params: ExtraOpsParams = Field(
@@ -69,4 +74,10 @@ class Graph(Section):
 
     extra_ops: ExtraOps = Field(
         default_factory=ExtraOps, description="Operator appended to the outputs."
+    )
+    fold_normalization: bool = Field(
+        default=False,
+        description="Let the network read 8-bit pixels: `Normalize` of `process_ops` moves into "
+        "its first convolution. The bundle's input is then uint8 (0 to 255, same shape), and its "
+        "preprocessing ends before `Normalize`.",
     )

@@ -151,7 +151,11 @@ class Verify(Section):
     """How much the compiled network may differ from fp32; every limit that is missed fails."""
 
     min_cosine: Number | None = Field(
-        default=None, ge=-1, le=1, description="Least cosine similarity of every output."
+        default=None,
+        ge=-1,
+        le=1,
+        description="Least cosine similarity of every output; of class "
+        "numbers the share that is equal.",
     )
     min_sqnr_db: Number | None = Field(
         default=None, description="Least signal-to-quantization-noise ratio of every output, dB."

@@ -61,6 +61,15 @@ def _round(graph: gs.Graph, passes: Sequence[Pass]) -> list[PassResult]:
     return results
 
 
+def merge_results(results: Sequence[PassResult]) -> list[PassResult]:
+    """One result per pass, where a pass ran in several schedules; in order of its first run."""
+    merged: dict[str, PassResult] = {}
+    for result in results:
+        known = merged.get(result.name)
+        merged[result.name] = result if known is None else _merge(known, result)
+    return list(merged.values())
+
+
 def _merge(before: PassResult, latest: PassResult) -> PassResult:
     return PassResult(
         name=latest.name,

@@ -13,12 +13,14 @@ from compiler.config.paths import resolve_output
 from compiler.errors import BuildFileError, CalibrationError, GraphError
 from compiler.graph.convert import save_model
 from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES
-from compiler.passes.run import run_passes
+from compiler.passes.run import merge_results, run_passes
 from compiler.pipeline.build import Build, Size
+from compiler.pipeline.calibrate import int8_options
 from compiler.pipeline.clock import Clock, Report
 from compiler.pipeline.kept import keep_graphs, log_file
 from compiler.pipeline.latency import measure_latency
-from compiler.pipeline.network import load_network, postprocessing_of
+from compiler.pipeline.network import asked_passes, load_network, postprocessing_of
+from compiler.pipeline.optimize import cost_model, optimization_facts, optimize
 from compiler.pipeline.quantized import Quantized, quantize_graph
 from compiler.pipeline.record import (
     Facts,
@@ -39,6 +41,7 @@ from compiler.pipeline.verification import (
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.checks import chain_warnings
 from compiler.quantize.layers import Layer, list_layers
+from compiler.quantize.plan import find_kept_float
 from compiler.verify.integer import IntegerReport, inspect_session_graph
 from compiler.verify.result import VerifyResult, broken_gates
 
@@ -93,7 +96,7 @@ def compile_model(
         dtype = config.backend.dtype
 
         with clock.stage("load"):
-            loaded, appended = load_network(config)
+            loaded, edits = load_network(config)
             graph, notes, sources = loaded.graph, loaded.notes, loaded.sources
             del loaded  # or the float weights would live as long as the build
             save_model(graph, original, work / "original.params")
@@ -108,14 +111,26 @@ def compile_model(
             task = find_task(config, chain, inputs, specs_of(graph.outputs)[0], rule)
 
         with clock.stage("passes"):
-            passes = [appended, *run_passes(graph, FLOAT_PASSES)]
+            schedule = (*asked_passes(config), *FLOAT_PASSES)
+            passes = [*edits, *run_passes(graph, schedule)]
+            kept_float = find_kept_float(graph, int8_options(config.backend.quantize))
+            cost = cost_model(config.backend)
+            rewrites = optimize(graph, config.backend, schedule, cost)
+            passes = merge_results([*passes, *rewrites])
             if dtype == "fp16":
                 passes += run_passes(graph, FLOAT16_PASSES, rounds=1)
 
         quantized: Quantized | None = None
         if dtype == "int8":
             quantized = quantize_graph(
-                graph, config.backend.quantize, samples, calibration_table, work, clock
+                graph,
+                config.backend,
+                kept_float,
+                cost,
+                samples,
+                calibration_table,
+                work,
+                clock,
             )
             graph = quantized.graph
             table = write_table(quantized.ranges)
@@ -163,7 +178,11 @@ def compile_model(
             size=Size(_bytes(sources), _bytes((model, bundle.folder / "mod.params"))),
             latency=latency,
             seconds=clock.seconds,
-            notes=(*notes, *_data_notes(config, samples)),
+            notes=(
+                *notes,
+                *_data_notes(config, samples),
+                *(quantized.notes if quantized else ()),
+            ),
             warnings=(*bundle.warnings, *warnings),
         )
         if broken and not keep:
@@ -181,6 +200,7 @@ def compile_model(
                 chain,
                 rule,
                 sources_of(config, sources, samples, calibration_table),
+                optimization_facts(cost, rewrites),
                 quantized,
                 report,
                 result,
@@ -195,7 +215,7 @@ def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
         ModcError: The network cannot be read.
     """
     loaded, _ = load_network(config)
-    run_passes(loaded.graph, FLOAT_PASSES)
+    run_passes(loaded.graph, (*asked_passes(config), *FLOAT_PASSES))
     return list_layers(loaded.graph)
 
 

@@ -1,13 +1,14 @@
 """The int8 branch: plan, observe, choose ranges, insert Q/DQ."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_graphsurgeon as gs
 
 from calibration.ranges import TensorRange
-from compiler.config.backend import Quantize
+from compiler.config.backend import Backend
+from compiler.cost.model import CostModel
 from compiler.errors import CalibrationError, GraphError
 from compiler.graph.convert import infer_shapes
 from compiler.pipeline.calibrate import (
@@ -21,8 +22,9 @@ from compiler.pipeline.clock import Clock
 from compiler.pipeline.samples import Feeds, Samples
 from compiler.pipeline.sessions import open_model, save_with_outputs
 from compiler.quantize.insert_qdq import dequantized_name, insert_qdq
-from compiler.quantize.plan import Form, Int8Plan, plan_int8
+from compiler.quantize.plan import Form, Int8Plan, KeptFloat, plan_int8
 from compiler.quantize.replace_reduce_mean import replace_reduce_mean
+from compiler.quantize.worth import find_not_worth
 from compiler.verify.compare import Recording, Tensors
 
 LAYER_SAMPLES = 2
@@ -38,6 +40,7 @@ class Quantized:
         plan: What was to become of each node.
         ranges: Of every tensor with a scale of its own.
         work: Folder with the float network that returns those tensors.
+        not_worth: Number of nodes that stay float because integers would not be faster.
         warnings: Layer lists that name nothing, tensors that are not finite.
     """
 
@@ -45,7 +48,18 @@ class Quantized:
     plan: Int8Plan
     ranges: tuple[TensorRange, ...]
     work: Path
+    not_worth: int
     warnings: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the choice."""
+        if not self.not_worth:
+            return ()
+        return (
+            f"{self.not_worth} nodes stay float because integers would not be faster; --explain "
+            "lists them, backend.optimize.keep_float: false quantizes them all the same",
+        )
 
     @property
     def float_nodes(self) -> tuple[str, ...]:
@@ -83,7 +97,9 @@ class Quantized:
 
 def quantize_graph(
     graph: gs.Graph,
-    quantize: Quantize,
+    backend: Backend,
+    kept_float: KeptFloat,
+    cost: CostModel,
     samples: Samples | None,
     table: Path | None,
     work: Path,
@@ -93,7 +109,9 @@ def quantize_graph(
 
     Args:
         graph: After the float passes; means over height and width are rewritten in place.
-        quantize: From the build file.
+        backend: From the build file.
+        kept_float: What its lists keep in float.
+        cost: Tells what else integers would not make faster.
         samples: Calibration data; not needed with a table.
         table: Calibration table to take the ranges from.
         work: Folder for the network that is observed.
@@ -106,7 +124,11 @@ def quantize_graph(
     with clock.stage("plan"):
         if replace_reduce_mean(graph):
             infer_shapes(graph)
-        plan = plan_int8(graph, int8_options(quantize))
+        not_worth: Mapping[str, str] = {}
+        if backend.optimize.keep_float:
+            not_worth = find_not_worth(graph, cost, kept_float)
+            kept_float = replace(kept_float, reasons={**not_worth, **kept_float.reasons})
+        plan = plan_int8(graph, int8_options(backend.quantize), kept_float)
         observed = work / "observed.onnx"
         save_with_outputs(graph, plan.observed, observed, work / "observed.params")
     warnings = plan.warnings
@@ -128,7 +150,7 @@ def quantize_graph(
         ):
             histograms = observe(run, plan, samples, step)
         with clock.stage("thresholds"):
-            ranges = choose_ranges(plan, histograms, quantize)
+            ranges = choose_ranges(plan, histograms, backend.quantize)
         warnings += range_warnings(histograms)
     with clock.stage("quantize"):
         try:
@@ -141,4 +163,4 @@ def quantize_graph(
             raise GraphError(
                 str(error), where="int8", fix="exclude the layer (exclude_layers), or use fp16"
             ) from error
-    return Quantized(quantized, plan, ranges, work, warnings)
+    return Quantized(quantized, plan, ranges, work, len(not_worth), warnings)

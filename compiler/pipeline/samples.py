@@ -14,6 +14,7 @@ from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.preprocess.chain import Chain
+from compiler.preprocess.ops import Normalize
 
 _LOG = logging.getLogger(__name__)
 
@@ -126,15 +127,21 @@ def find_build_samples(
 
 
 def random_feeds(inputs: Sequence[Input], count: int) -> Iterator[Feeds]:
-    """Seeded inputs for a network without data set: uniform in [0, 1), zeros for integers."""
+    """Seeded inputs for a network without data set.
+
+    Uniform in [0, 1) for floats, in 0 to 255 for 8-bit images; other integers are 0.
+    """
     random = np.random.Generator(np.random.PCG64(0))
     for _ in range(count):
-        yield {
-            one.name: random.random(one.shape).astype(one.dtype)
-            if one.dtype.kind == "f"
-            else np.zeros(one.shape, one.dtype)
-            for one in inputs
-        }
+        yield {one.name: _random_input(random, one) for one in inputs}
+
+
+def _random_input(random: np.random.Generator, one: Input) -> NDArray[Any]:  # Any: see Feeds
+    if one.dtype.kind == "f":
+        return random.random(one.shape).astype(one.dtype)
+    if one.dtype == np.uint8 and len(one.shape) == 4:
+        return random.integers(0, 256, one.shape, np.uint8)
+    return np.zeros(one.shape, one.dtype)
 
 
 def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain | None:
@@ -149,8 +156,11 @@ def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain |
         )
     _, *shape = inputs[0].shape
     channels, height, width = shape
+    ops = config.dataset.process_ops
+    if config.graph.fold_normalization:  # then the network does it
+        ops = tuple(op for op in ops if not isinstance(op, Normalize))
     try:
-        return Chain(config.dataset.process_ops, (channels, height, width), allow_custom_code=allow)
+        return Chain(ops, (channels, height, width), allow_custom_code=allow)
     except ValueError as error:
         raise CalibrationError(
             str(error),

@@ -40,14 +40,16 @@ def open_model(path: Path, *, threads: int = OBSERVATION_THREADS) -> Iterator[Ru
         give_back_memory()
 
 
-def load_model(path: Path, *, threads: int | None = None, arena: bool = True) -> OrtSession:
-    """Load a model file.
+def load_model(
+    path: Path, *, threads: int | None = None, arena: bool = True, trace: Path | None = None
+) -> OrtSession:
+    """Load a model file; see `compiler.runner.onnxruntime.load`.
 
     Raises:
         GraphError: ONNX Runtime has no kernel for one of its operators and element types.
     """
     try:
-        return load(path, threads=threads, arena=arena)
+        return load(path, threads=threads, arena=arena, trace=trace)
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise _refusal(error, "load") from error
 

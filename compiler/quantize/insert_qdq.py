@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from calibration.ranges import TensorRange
 from compiler.graph.query import output_ids, producer, readers
-from compiler.quantize.op_rules import Kernel, OpRule, activations, find_rule, weight_axis
+from compiler.quantize.op_rules import (
+    Kernel,
+    OpRule,
+    ScaleFrom,
+    activations,
+    find_rule,
+    weight_axis,
+)
 from compiler.quantize.parameters import LEVELS, Parameters, constants_of, tensor_parameters
 from compiler.quantize.plan import Form, Int8Plan
 from compiler.quantize.weights import quantize_weights
@@ -116,6 +123,9 @@ class _Writer:
         node = producer(tensor)
         maker = node if node is not None and node.name in self.makers else None
         quantized = gs.Variable(quantized_name(tensor.name), np.uint8, tensor.shape)
+        holds_bytes = self.plan.tensors[tensor.name].source is ScaleFrom.BYTES
+        if holds_bytes and node is not None:
+            quantized = node.inputs[0]  # what was cast to floats
         parameters = self._parameter_tensors(tensor.name)
         source = tensor
         if maker is not None and id(tensor) in self.outputs:
@@ -132,7 +142,7 @@ class _Writer:
         self._guard_float_readers(tensor.name, quantized, result)
         if maker is not None and self._is_by_hand(maker):
             _place_by_hand(maker, quantized, parameters[1])
-        else:
+        elif not holds_bytes:
             self._append("QuantizeLinear", [source, *parameters], quantized)
         self._append("DequantizeLinear", [quantized, *parameters], result)
 
@@ -214,16 +224,16 @@ class _Writer:
         self.graph.nodes.append(gs.Node(op, f"{output.name}_node", attrs, inputs, [output]))
 
 
-def _place_by_hand(pad: gs.Node, output: gs.Variable, zero_point: gs.Constant) -> None:
-    """Let a Pad work on bytes, where 0 is the zero point."""
-    dequantize = producer(pad.inputs[0])
+def _place_by_hand(node: gs.Node, output: gs.Variable, zero_point: gs.Constant) -> None:
+    """Let a Pad or Gather work on bytes; a Pad with 0 then pads with the zero point."""
+    dequantize = producer(node.inputs[0])
     if dequantize is None:
-        raise ValueError(f"node '{pad.name}': its input is not quantized")
-    inputs = [dequantize.inputs[0], *pad.inputs[1:]]
-    if pad.attrs.get("mode", "constant") == "constant":
+        raise ValueError(f"node '{node.name}': its input is not quantized")
+    inputs = [dequantize.inputs[0], *node.inputs[1:]]
+    if node.op == "Pad" and node.attrs.get("mode", "constant") == "constant":
         inputs[2:3] = [zero_point]
-    pad.inputs = inputs
-    pad.outputs = [output]
+    node.inputs = inputs
+    node.outputs = [output]
 
 
 def _to_uint8(values: NDArray[np.float32], parameters: Parameters) -> NDArray[np.uint8]:

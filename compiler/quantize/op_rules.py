@@ -22,6 +22,7 @@ class ScaleFrom(Enum):
     INPUT = "input 0 of its node: values pass unchanged, a second scale would only add rounding"
     UNION = "all inputs of its node, which it covers"
     UNIT = "[0, 1] by definition"
+    BYTES = "8-bit values as they are: scale 1, zero point 0"
     VALUES = "a constant"
     NONE = "not a quantity: indices"
 
@@ -99,6 +100,11 @@ def _matrix_weight(node: gs.Node) -> str | None:
     return None if dimensions == 2 else f"its weight has {dimensions} dimensions, not 2"
 
 
+def _variable_right(node: gs.Node) -> str | None:
+    right = node.inputs[1]
+    return f"'{right.name}' is a constant" if isinstance(right, gs.Constant) else None
+
+
 def _mode(*modes: str) -> Condition:
     def check(node: gs.Node) -> str | None:
         mode = node.attrs.get("mode", "nearest")
@@ -118,6 +124,13 @@ def _pads_with_known_values(node: gs.Node) -> str | None:
         return None
     if not isinstance(value, gs.Constant) or float(value.values.reshape(-1)[0]) != 0.0:
         return "it pads with a value other than the constant 0"
+    return None
+
+
+def _constant_only_with_its_indices(node: gs.Node) -> str | None:
+    values, indices = node.inputs
+    if isinstance(values, gs.Constant) and not isinstance(indices, gs.Constant):
+        return f"'{values.name}' is a constant"
     return None
 
 
@@ -165,7 +178,13 @@ OP_RULES: Mapping[str, tuple[OpRule, ...]] = MappingProxyType(
         ),
         "MatMul": (
             OpRule(weight=1, axis=1, heavy=True, float_output=True, when=(_matrix_weight,)),
-            OpRule(acts=(0, 1), heavy=True, float_output=True),
+            OpRule(
+                acts=(0, 1),
+                heavy=True,
+                float_output=True,
+                constants=True,
+                when=(_variable_right,),
+            ),
         ),
         "Add": _PAIR,
         "Mul": _PAIR,
@@ -188,7 +207,15 @@ OP_RULES: Mapping[str, tuple[OpRule, ...]] = MappingProxyType(
         "Unsqueeze": _SAME,
         "Slice": _SAME,
         "Split": (OpRule(output=ScaleFrom.INPUT, when=(_every_output_read,)),),
-        "Gather": _SAME,
+        # Between DequantizeLinear and QuantizeLinear, what only reads constants is not folded.
+        "Gather": (
+            OpRule(
+                output=ScaleFrom.INPUT,
+                kernel=Kernel.BY_HAND,
+                constants=True,
+                when=(_constant_only_with_its_indices,),
+            ),
+        ),
         "Expand": _SAME,
         "DepthToSpace": _SAME,
         # Between DequantizeLinear and QuantizeLinear it would stay float.
@@ -250,6 +277,7 @@ def _unfit_activation(node: gs.Node, rule: OpRule) -> str | None:
             return f"'{tensor.name}' is not known to be float32"
         if isinstance(tensor, gs.Constant) and not rule.constants:
             return f"'{tensor.name}' is a constant"
-    if all(isinstance(tensor, gs.Constant) for tensor in tensors):
+    by_hand = rule.kernel is Kernel.BY_HAND
+    if not by_hand and all(isinstance(tensor, gs.Constant) for tensor in tensors):
         return "all its inputs are constants"
     return None

@@ -38,6 +38,7 @@ class Parameters:
 
 
 UNIT = Parameters(1 / 256, 0)
+BYTES = Parameters(1.0, 0)
 
 
 def tensor_parameters(
@@ -66,10 +67,11 @@ def tensor_parameters(
         if tensor.source is ScaleFrom.OWN:
             found[name] = _calibrated(name, tensor, ranges[name])
         elif tensor.source is ScaleFrom.VALUES:
-            values = constants[name]
-            found[name] = covering(float(values.min()), float(values.max()))
+            found[name] = of_constant(constants[name])
         elif tensor.source is ScaleFrom.UNIT:
             found[name] = UNIT
+        elif tensor.source is ScaleFrom.BYTES:
+            found[name] = BYTES
         elif tensor.source is ScaleFrom.UNION:
             found[name] = _union([found[family[member]] for member in tensor.of])
     # Last Concat first: a Concat that only feeds another one hands the common scale on.
@@ -88,6 +90,22 @@ def covering(low: float, high: float) -> Parameters:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = float(np.float32((high - low) / LEVELS))
     return Parameters(scale, round(-low / scale)) if scale > 0 else Parameters(1.0, 0)
+
+
+def of_constant(values: NDArray[np.float32]) -> Parameters:
+    """Parameters of a constant: those that round it least, exactly where that is possible.
+
+    Interpolation weights are often multiples of one fraction, such as 1/4 and 3/4; among the scales
+    that put the largest value on one of the upper half of the levels there is one that hits all.
+    """
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    numbers = np.unique(values.astype(np.float64)) / (high or 1)
+    if low < 0 or high == 0 or numbers.size > LEVELS:
+        return covering(low, high)
+    levels = np.arange(LEVELS, LEVELS // 2, -1)
+    scaled = numbers[:, None] * levels
+    errors = np.abs(scaled - np.rint(scaled)).max(0) / levels
+    return Parameters(float(np.float32(high / levels[int(errors.argmin())])), 0)
 
 
 def _calibrated(name: str, tensor: TensorPlan, measured: TensorRange) -> Parameters:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
-from compiler.graph.query import only_reader, output_ids, producer
+from compiler.graph.query import only_reader, origin_of, output_ids, producer
 from compiler.quantize.layers import Kind, list_layers, pick_layers
 from compiler.quantize.op_rules import (
     OP_RULES,
@@ -119,7 +120,7 @@ class TensorPlan:
 
     Args:
         source: OWN: calibrated; INPUT: as `of[0]`; UNION: covers `of`; UNIT: 1/256;
-            VALUES: a constant, scaled by its own values.
+            BYTES: 1, cast from uint8; VALUES: a constant, scaled by its own values.
         of: Names of the tensors it depends on.
         joins: For UNION: tensors that nothing but this Concat reads. They can take its scale,
             which saves the rounding from their own scale to the common one.
@@ -163,13 +164,47 @@ class Int8Plan:
         return tuple(node for node in self.nodes if node.form is Form.INTEGER)
 
 
-def plan_int8(graph: gs.Graph, options: Int8Options) -> Int8Plan:
+@dataclass(frozen=True, slots=True)
+class KeptFloat:
+    """What the options keep in float.
+
+    Args:
+        reasons: Name of a node, or of the one that it stands for -> why it stays float.
+        light: Names of the nodes whose operator may run on integers but is not worth it alone.
+        warnings: Options that name nothing.
+    """
+
+    reasons: Mapping[str, str]
+    light: frozenset[str]
+    warnings: tuple[str, ...]
+
+    def reason(self, node: gs.Node) -> str | None:
+        """Why a node stays float, if it does."""
+        return self.reasons.get(node.name) or self.reasons.get(origin_of(node.name))
+
+
+def find_kept_float(graph: gs.Graph, options: Int8Options) -> KeptFloat:
+    """What the options keep in float, by the layers of `graph`.
+
+    Numbers and names mean the network's own layers: ask before rewrites change the graph. What a
+    rewrite drafts in the place of a node stays float with it, and is no heavier than it.
+    """
+    reasons, warnings = _excluded(graph, options)
+    rules = ((node.name, find_rule(node)[0]) for node in graph.nodes)
+    light = frozenset(name for name, rule in rules if rule is not None and not rule.heavy)
+    return KeptFloat(MappingProxyType(reasons), light, tuple(warnings))
+
+
+def plan_int8(
+    graph: gs.Graph, options: Int8Options, kept_float: KeptFloat | None = None
+) -> Int8Plan:
     """Plan the int8 form of a float graph.
 
     Args:
         graph: Topologically sorted, opset 13 or later, BatchNormalization folded, static shapes
             and element types known, node names unique. It is not changed.
         options: From the build file.
+        kept_float: Of `find_kept_float`, where it was asked before rewrites; None asks now.
 
     Returns:
         The plan; its `observed` tensors are what calibration has to measure.
@@ -182,13 +217,14 @@ def plan_int8(graph: gs.Graph, options: Int8Options) -> Int8Plan:
     names = [node.name for node in graph.nodes]
     if len(set(names)) < len(names):
         raise ValueError("node names are not unique")
-    return _Planner(graph, options).plan()
+    return _Planner(graph, options, kept_float or find_kept_float(graph, options)).plan()
 
 
 class _Planner:
-    def __init__(self, graph: gs.Graph, options: Int8Options) -> None:
+    def __init__(self, graph: gs.Graph, options: Int8Options, kept_float: KeptFloat) -> None:
         self.graph = graph
         self.options = options
+        self.kept_float = kept_float
         self.outputs = output_ids(graph)
         self.rules: dict[str, OpRule] = {}  # nodes that may run on integers
         self.reasons: dict[str, str] = {}  # of the others
@@ -199,7 +235,7 @@ class _Planner:
         self.tensors: dict[str, TensorPlan] = {}
 
     def plan(self) -> Int8Plan:
-        warnings = self._find_candidates()
+        self._find_candidates()
         self._choose_arithmetic()
         self._fuse()
         self._choose_movers()
@@ -211,26 +247,28 @@ class _Planner:
             nodes,
             MappingProxyType(self.tensors),
             MappingProxyType(self.biases),
-            tuple(warnings),
+            self.kept_float.warnings,
         )
 
-    def _find_candidates(self) -> list[str]:
-        excluded, warnings = _excluded(self.graph, self.options)
+    def _find_candidates(self) -> None:
         for node in self.graph.nodes:
             rule, reason = find_rule(node)
-            reason = excluded.get(node.name, reason)
+            reason = self.kept_float.reason(node) or reason
             if rule is None or reason:
                 self.reasons[node.name] = reason
             else:
                 self.rules[node.name] = rule
-        return warnings
 
     def _choose_arithmetic(self) -> None:
-        heavy = [n for n in self.graph.nodes if n.name in self.rules and self.rules[n.name].heavy]
+        heavy = [n for n in self.graph.nodes if self._is_heavy(n)]
         below = self._reach(heavy, _readers)
         above = self._reach(heavy, self._feeders)
         between = (below & above) | {node.name for node in heavy}
         self.integer = {name for name in between if self.rules[name].kernel in _ON_BYTES}
+
+    def _is_heavy(self, node: gs.Node) -> bool:
+        rule = self.rules.get(node.name)
+        return rule is not None and rule.heavy and origin_of(node.name) not in self.kept_float.light
 
     def _choose_movers(self) -> None:
         movers = [
@@ -340,6 +378,8 @@ class _Planner:
         rule = self.rules.get(maker.name) if maker is not None else None
         if rule is not None and rule.output is ScaleFrom.UNIT:
             self.tensors[tensor.name] = TensorPlan(ScaleFrom.UNIT)
+        elif maker is not None and maker.op == "Cast" and maker.inputs[0].dtype == np.uint8:
+            self.tensors[tensor.name] = TensorPlan(ScaleFrom.BYTES)
         elif (
             maker is not None
             and rule is not None

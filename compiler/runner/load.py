@@ -96,7 +96,7 @@ class Runner:
                 sequence of them: paths, bytes of files, or RGB uint8 arrays (H, W, 3), which go
                 through the bundle's own preprocessing. A tensor has the input's shape, or that
                 shape without its leading 1, or with N in its place. A uint8 array is an image
-                unless the input itself is uint8.
+                unless it is a tensor for an input that is uint8 itself.
 
         Raises:
             BundleError: Wrong type, name, shape or dtype (the error lists what is expected);
@@ -174,15 +174,17 @@ class Runner:
         """Array as (samples, *spec.shape)."""
         if not isinstance(array, np.ndarray):
             raise self._wrong_input(f"{spec.name}: {type(array).__name__} given, not an array")
-        shape = tuple(array.shape)
-        batched = spec.shape[:1] == (1,) and shape[1:] == spec.shape[1:] and array.ndim > 0
-        single = shape == spec.shape or (spec.shape[:1] == (1,) and shape == spec.shape[1:])
-        if array.dtype != np.dtype(spec.dtype) or not (single or batched):
-            raise self._wrong_input(f"{spec.name} {array.dtype}{list(shape)} given")
-        return array.reshape(shape[0] if batched else 1, *spec.shape)
+        if not _fits(spec, array):
+            raise self._wrong_input(f"{spec.name} {array.dtype}{list(array.shape)} given")
+        return array.reshape(-1, *spec.shape)
 
     def _is_image(self, array: Tensor) -> bool:
-        return array.dtype == np.uint8 and self._only_input().dtype != "uint8"
+        if array.dtype != np.uint8:
+            return False
+        spec = self._only_input()
+        if spec.dtype != "uint8":
+            return True
+        return self.manifest.preprocessing is not None and not _fits(spec, array)
 
     def _from_images(self, given: Image | Sequence[Image]) -> Iterator[dict[str, Tensor]]:
         images = self._listed(given)
@@ -253,6 +255,15 @@ class Runner:
 
     def _error(self, what: str, fix: str) -> BundleError:
         return BundleError(what, where=str(self.bundle.prefix), fix=fix)
+
+
+def _fits(spec: TensorSpec, array: Tensor) -> bool:
+    """Whether an array is the tensor of an input, or several along its leading 1."""
+    shape = tuple(array.shape)
+    batchable = spec.shape[:1] == (1,)
+    batched = batchable and shape[1:] == spec.shape[1:] and array.ndim > 0
+    single = shape == spec.shape or (batchable and shape == spec.shape[1:])
+    return array.dtype == np.dtype(spec.dtype) and (single or batched)
 
 
 def _is_thread_count(threads: object) -> bool:

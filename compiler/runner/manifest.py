@@ -80,11 +80,11 @@ class Postprocessing:
 
     Args:
         kind: "binary": class 1 where the single channel exceeds `threshold`; "argmax": the class
-            of the largest channel.
-        threshold: 0.0 for logits, 0.5 for probabilities; unused for "argmax".
+            of the largest channel; "classes": the single channel holds the class numbers.
+        threshold: 0.0 for logits, 0.5 for probabilities; used for "binary" only.
     """
 
-    kind: Literal["binary", "argmax"]
+    kind: Literal["binary", "argmax", "classes"]
     threshold: float = 0.0
 
 
@@ -100,6 +100,7 @@ class Manifest:
         preprocessing: Chain from image to input; None when the input is no image.
         postprocessing: Rule from output to class mask; None when the output is no mask.
         classes: Class names by index; empty when not given.
+        optimization: Constants of the cost model that chose the rewrites, and the sites of each.
         quantization: Summary of what became int8 or float16.
         verification: Figures of the comparison with the float network.
         sources: Files that the bundle was made from.
@@ -117,6 +118,7 @@ class Manifest:
     preprocessing: Preprocessing | None = None
     postprocessing: Postprocessing | None = None
     classes: tuple[str, ...] = ()
+    optimization: JsonObject = field(default_factory=dict)
     quantization: JsonObject = field(default_factory=dict)
     verification: JsonObject = field(default_factory=dict)
     sources: tuple[Source, ...] = ()

@@ -22,11 +22,15 @@ def class_mask(output: Tensor, rule: Postprocessing) -> NDArray[np.int64]:
         rule: How it is read; see `Postprocessing`.
 
     Raises:
-        ValueError: Another shape, or more than one channel for "binary".
+        ValueError: Another shape, or more than one channel where the rule reads one.
     """
-    if output.ndim != 4 or output.shape[0] != 1 or (rule.kind == "binary" and output.shape[1] != 1):
-        channels = 1 if rule.kind == "binary" else "C"
+    several = rule.kind == "argmax"
+    if output.ndim != 4 or output.shape[0] != 1 or not (several or output.shape[1] == 1):
+        channels = "C" if several else 1
         raise ValueError(f"output of shape {list(output.shape)}; expected [1, {channels}, H, W]")
+    if rule.kind == "classes":
+        numbers: NDArray[np.int64] = output[0, 0].astype(np.int64)
+        return numbers
     if rule.kind == "binary":
         above: NDArray[np.bool_] = output[0, 0] > rule.threshold
         return above.astype(np.int64)

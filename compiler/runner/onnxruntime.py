@@ -10,11 +10,18 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from compiler.errors import MissingRequirementError
+from compiler.runner.profile import Trace, read_trace
 
 Tensor: TypeAlias = NDArray[Any]  # Any: graphs carry float, integer and bool tensors alike
 Provider: TypeAlias = str | tuple[str, Mapping[str, object]]
 
+SESSION_GRAPH = "session.onnx"
+"""Name of the graph that a session has made for itself, in the folder of its trace."""
+
 _ERRORS_ONLY = 3
+_TRACE = "trace"
+_WEIGHTS = "session.weights"
+_WEIGHT_BYTES = 1024
 
 
 class Session(Protocol):
@@ -22,6 +29,14 @@ class Session(Protocol):
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs by name for inputs by name, in the shapes and dtypes of the graph."""
+        ...
+
+    def profile(self) -> Trace:
+        """Times of the runs so far, of a graph that was loaded to be traced; ends the tracing.
+
+        Raises:
+            ValueError: It was not, or there were fewer than two runs.
+        """
         ...
 
     def close(self) -> None:
@@ -40,6 +55,12 @@ class OrtSession:
         results = self._session.run(self._outputs, dict(feeds))
         return dict(zip(self._outputs, map(np.asarray, results), strict=True))
 
+    def profile(self) -> Trace:
+        path: str = self._session.end_profiling()
+        if not path:
+            raise ValueError("the graph was loaded without a folder for its trace")
+        return read_trace(Path(path))
+
     def close(self) -> None:
         """Free the network's memory, also while somebody still holds `run`; it is gone then."""
         del self._session
@@ -51,6 +72,7 @@ def load(
     threads: int | None = None,
     providers: Sequence[Provider] | None = None,
     arena: bool = True,
+    trace: Path | None = None,
 ) -> OrtSession:
     """Load a graph; its external data is mapped, not copied, where no optimisation rewrites it.
 
@@ -61,6 +83,7 @@ def load(
             alone or with options; None is the CPU. Nodes that none of them runs go to the CPU.
         arena: Keep the memory of activations between runs. Without it a run takes longer (int8 30
             to 50 %, float32 5 to 10 %), and the process little more than weights and one sample.
+        trace: Folder for the trace that `profile` reads, and for `SESSION_GRAPH`.
 
     Raises:
         MissingRequirementError: A provider is not in the installed onnxruntime, or does not start.
@@ -73,6 +96,8 @@ def load(
     options.intra_op_num_threads = threads or cpus()
     options.log_severity_level = _ERRORS_ONLY
     options.enable_cpu_mem_arena = arena
+    if trace is not None:
+        _record(options, trace)
     session = onnxruntime.InferenceSession(str(model), options, providers=wanted)
     running = session.get_providers()
     if silent := [name for name, _ in wanted if name not in running]:
@@ -82,6 +107,17 @@ def load(
             fix=f"check its driver and libraries, or use one that runs here: {', '.join(running)}",
         )
     return OrtSession(session)
+
+
+def _record(options: onnxruntime.SessionOptions, folder: Path) -> None:
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / _TRACE)
+    options.optimized_model_filepath = str(folder / SESSION_GRAPH)
+    for key, value in {
+        "external_initializers_file_name": _WEIGHTS,
+        "external_initializers_min_size_in_bytes": str(_WEIGHT_BYTES),
+    }.items():
+        options.add_session_config_entry(f"session.optimized_model_{key}", value)
 
 
 def _resolve(provider: Provider) -> tuple[str, dict[str, object]]:

@@ -81,10 +81,11 @@ def write_results(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(files[0], **arrays)  # type: ignore[arg-type]  # stub: mistakes keys for options
-        if rule and facts and first.shape[1] <= COLOURS:
+        classes = class_mask(first, rule) if rule and facts else None
+        if facts and classes is not None and classes.max() < COLOURS:
             files += [folder / f"{name}_mask.png", folder / f"{name}_overlay.png"]
             pixels, window = _original(image, facts)
-            mask = on_image(class_mask(first, rule), window, *pixels.shape[:2])
+            mask = on_image(classes, window, *pixels.shape[:2])
             _save_indexed(mask, files[1])
             _save(overlay(pixels, mask), files[2])
     except OSError as error:

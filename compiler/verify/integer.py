@@ -142,7 +142,7 @@ class _SessionGraph:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.integers = {
             tensor.name for tensor in graph.initializer if tensor.data_type in _INTEGER_TYPES
-        }
+        } | {one.name for one in graph.input if one.type.tensor_type.elem_type in _INTEGER_TYPES}
         for node in graph.node:
             if _gives_integers(node, self.integers):
                 self.integers.update(node.output)

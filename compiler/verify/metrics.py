@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 SQNR_CEILING_DB = 200.0
 """Reported for tensors that are bit-identical: float32 resolves less than 150 dB."""
@@ -13,6 +13,9 @@ SQNR_CEILING_DB = 200.0
 @dataclass(slots=True)
 class Agreement:
     """Running comparison of a tensor with its reference, over any number of samples.
+
+    Integers are numbers of classes, which are equal or not: they are compared as one-hot vectors,
+    so that the cosine similarity is the share of equal ones.
 
     Sums are kept in float64; memory does not depend on the number of samples. Values that are
     not finite do not count where both sides have the same one; where they differ, the tensors
@@ -38,10 +41,23 @@ class Agreement:
         Raises:
             ValueError: The shapes differ.
         """
-        expected = np.asarray(reference, np.float64).ravel()
-        actual = np.asarray(other, np.float64).ravel()
+        expected, actual = np.asarray(reference).ravel(), np.asarray(other).ravel()
         if expected.shape != actual.shape:
             raise ValueError(f"{expected.size} values against {actual.size}")
+        if expected.dtype.kind in "biu":
+            self._add_classes(expected.size, int(np.count_nonzero(expected == actual)))
+        else:
+            self._add_values(expected.astype(np.float64), actual.astype(np.float64))
+
+    def _add_classes(self, size: int, equal: int) -> None:
+        self.finite += size
+        self.reference_power += size
+        self.other_power += size
+        self.product += equal
+        self.error_power += 2 * (size - equal)
+        self.max_error = max(self.max_error, float(size > equal))
+
+    def _add_values(self, expected: NDArray[np.float64], actual: NDArray[np.float64]) -> None:
         finite = np.isfinite(expected) & np.isfinite(actual)
         if not finite.all():
             same = np.array_equal(expected[~finite], actual[~finite], equal_nan=True)

@@ -15,7 +15,7 @@ class TensorFigures:
         name: The tensor's name in the original network.
         cosine: Cosine similarity over all samples.
         sqnr_db: Signal to quantization noise ratio in dB over all samples.
-        max_error: Largest absolute difference, in the tensor's own units.
+        max_error: Largest absolute difference, in the tensor's own units; 1 for unequal classes.
     """
 
     name: str

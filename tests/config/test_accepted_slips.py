@@ -191,6 +191,7 @@ def test_fields_of_a_custom_function_are_its_arguments(tmp_path: Path) -> None:
     ("extra", "text"),
     [
         ("graph: {extra_ops: {type: sofmax}}", "did you mean 'softmax'?"),
+        ("graph: {extra_ops: {type: arg_max}}", "did you mean 'argmax'?"),
         ("graph: {extra_ops: {type: insert_odma}}", "original accelerator only; ignored"),
     ],
 )

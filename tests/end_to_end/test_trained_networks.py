@@ -51,4 +51,6 @@ def test_prisma_of_opset_7_compiles_to_int8(tmp_path: Path) -> None:
     )
     build = compile_model(config)
     assert build.broken_gates == ()
-    assert build.integer_layers == (119, 119)
+    done, planned = build.integer_layers or (0, 1)
+    assert done == planned > 100
+    assert any("integers would not be faster" in note for note in build.notes)

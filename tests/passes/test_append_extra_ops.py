@@ -75,3 +75,90 @@ def test_softmax_that_would_be_wrong_is_a_warning(body: str, outputs: str, reaso
     result = append_extra_ops(graph, kind="softmax")
     assert result.warnings == [f"extra_ops 'softmax': {reason}; outputs stay as they are"]
     assert (result.changed, ops(graph)) == (0, before)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "classes"),
+    [("2, 5", 1, "uint8"), ("1, 256, 2, 3", 1, "uint8"), ("1, 257, 2, 3", 1, "int64")],
+)
+def test_argmax_yields_class_numbers_in_the_smallest_type(
+    shape: str, axis: int, classes: str
+) -> None:
+    text = text_of(shape, "y = Mul(x, k)")
+    graph = graph_of(text)
+
+    assert append_extra_ops(graph, kind="argmax").changed == 1
+
+    after = to_model(graph)
+    check_model(after)
+    (scores,), (actual,) = run(model_from_text(text)), run(after)
+    assert [graph.outputs[0].name, graph.outputs[0].dtype] == ["y", np.dtype(classes)]
+    np.testing.assert_array_equal(actual, scores.argmax(axis, keepdims=True))
+    assert (actual.dtype, list(actual.shape)) == (np.dtype(classes), graph.outputs[0].shape)
+
+
+@pytest.mark.parametrize(
+    ("body", "limit"), [("y = Mul(x, k)", 0.0), ("z = Mul(x, k)  y = Sigmoid(z)", 0.5)]
+)
+def test_threshold_cuts_logits_at_0_and_probabilities_at_one_half(body: str, limit: float) -> None:
+    text = text_of("1, 1, 4, 5", body)
+    graph = graph_of(text)
+
+    assert append_extra_ops(graph, kind="threshold").changed == 1
+
+    after = to_model(graph)
+    check_model(after)
+    (scores,), (actual,) = run(model_from_text(text)), run(after)
+    assert actual.dtype == graph.outputs[0].dtype == np.uint8
+    np.testing.assert_array_equal(actual, scores > limit)
+    assert 0 < actual.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "body", "outputs", "reason"),
+    [
+        (
+            "argmax",
+            "1, 3, 4, 5",
+            "y = ArgMax<axis = 1>(x)",
+            "int64[1, 1, 4, 5] y",
+            "the network already ends in class numbers",
+        ),
+        (
+            "argmax",
+            "1, 1, 4, 5",
+            "y = Mul(x, k)",
+            "float[{shape}] y",
+            "the output has one channel, which threshold is for",
+        ),
+        (
+            "argmax",
+            "1, N, 4, 5",
+            "y = Mul(x, k)",
+            "float[{shape}] y",
+            "the shape of the output is not known",
+        ),
+        (
+            "threshold",
+            "1, 1, 4, 5",
+            "y = Relu(x)  z = Neg(x)",
+            "float[{shape}] y, float[{shape}] z",
+            "it needs one output, the network has 2",
+        ),
+    ],
+)
+def test_a_class_map_that_would_be_wrong_is_a_warning(
+    kind: str, shape: str, body: str, outputs: str, reason: str
+) -> None:
+    graph = graph_of(text_of(shape, body, outputs))
+    before = ops(graph)
+    result = append_extra_ops(graph, kind=kind)
+    assert result.warnings == [f"extra_ops '{kind}': {reason}; outputs stay as they are"]
+    assert (result.changed, ops(graph)) == (0, before)
+
+
+def test_threshold_needs_no_known_shape() -> None:
+    graph = to_graph(model_from_text(text_of("2, 5", "y = Mul(x, k)")))
+    graph.outputs[0].shape = None
+    assert append_extra_ops(graph, kind="threshold").changed == 1
+    assert ops(graph) == ["Mul", "Greater", "Cast"]

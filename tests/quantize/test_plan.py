@@ -2,6 +2,8 @@
 
 import pytest
 
+from calibration.ranges import clipped_range
+from compiler.quantize.insert_qdq import insert_qdq
 from compiler.quantize.layers import list_layers
 from compiler.quantize.op_rules import ScaleFrom
 from compiler.quantize.plan import Form, Int8Options, plan_int8
@@ -42,6 +44,24 @@ def test_only_tensors_with_their_own_scale_are_observed() -> None:
         "r3": ScaleFrom.OWN,
         "y": ScaleFrom.OWN,
     }
+
+
+def test_bytes_that_were_cast_keep_their_values() -> None:
+    text = """g (uint8[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y)
+    <float[4, 3, 3, 3] w>
+    { f = Cast<to = 1>(x) y = Conv<pads = [1, 1, 1, 1]>(f, w) }"""
+    graph = network(text)
+    plan = plan_int8(graph, Int8Options())
+    assert plan.tensors["f"].source is ScaleFrom.BYTES
+    assert plan.observed == ("y",)
+    ranges = {"y": clipped_range("y", "max", -900.0, 900.0, 900.0)}
+
+    quantized = insert_qdq(graph, plan, ranges)
+
+    (read,) = (node for node in quantized.nodes if node.inputs[0] is quantized.inputs[0])
+    assert read.op == "DequantizeLinear"
+    assert [float(tensor.values) for tensor in read.inputs[1:]] == [1.0, 0.0]
+    assert "Cast" not in {node.op for node in quantized.nodes}
 
 
 def test_every_node_has_a_decision_and_every_float_one_a_reason() -> None:

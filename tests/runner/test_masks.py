@@ -31,10 +31,18 @@ def test_the_largest_channel_wins() -> None:
     assert class_mask(output, Postprocessing("argmax")).tolist() == [[2, 0, 1]]
 
 
+def test_class_numbers_are_taken_as_they_are() -> None:
+    output = np.array([[[[0, 255], [7, 1]]]], np.uint8)
+    mask = class_mask(output, Postprocessing("classes"))
+    assert mask.tolist() == [[0, 255], [7, 1]]
+    assert mask.dtype == np.int64
+
+
 @pytest.mark.parametrize(
     ("shape", "rule"),
     [
         ((1, 2, 4, 4), Postprocessing("binary")),
+        ((1, 2, 4, 4), Postprocessing("classes")),
         ((2, 1, 4, 4), Postprocessing("binary")),
         ((1, 4), Postprocessing("argmax")),
     ],

@@ -78,6 +78,20 @@ def test_arrays_mask_and_overlay_are_written(tmp_path: Path, mode: str) -> None:
     np.testing.assert_array_equal(pixels(files[2]), blended)
 
 
+@pytest.mark.parametrize(("largest", "count"), [(255, 3), (256, 1)])
+def test_class_numbers_are_coloured_as_far_as_there_are_colours(
+    tmp_path: Path, largest: int, count: int
+) -> None:
+    numbers = np.zeros((1, 1, *SHAPE[2:]), np.int64)
+    numbers[0, 0, 0, 0] = largest
+    manifest = replace(MANIFEST, postprocessing=Postprocessing("classes"))
+    files = write_results(tmp_path / "out", "a", picture(tmp_path), {"y": numbers}, manifest)
+    assert len(files) == count
+    if count == 3:
+        with Image.open(files[1]) as mask:
+            assert np.asarray(mask)[0, 0] == largest
+
+
 @pytest.mark.parametrize(
     "manifest", [MANIFEST, replace(MASKS, preprocessing=None), replace(MASKS, postprocessing=None)]
 )

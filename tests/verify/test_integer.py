@@ -39,6 +39,14 @@ def test_planned_nodes_are_found_under_the_names_that_the_session_gives_them(
     )
 
 
+def test_operators_on_the_bytes_of_the_input_itself_run_on_integers() -> None:
+    text = """g (uint8[1, 3, 8, 8] x) => (float[1, 4, 6, 6] y)
+    <float[4, 4, 3, 3] w, int64[8] pads = {0, 0, 0, 0, 0, 1, 0, 0}>
+    { f = Cast<to = 1>(x) p = Pad(f, pads) y = Conv(p, w) }"""
+    report = quantize(network(text)).report
+    assert [(node.op, node.integer) for node in report.nodes] == [("Pad", True), ("Conv", True)]
+
+
 def test_a_zero_point_above_the_minimum_after_relu_is_reported(
     quantized: Quantized, caplog: pytest.LogCaptureFixture
 ) -> None:

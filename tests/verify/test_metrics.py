@@ -25,6 +25,26 @@ def test_identical_tensors_reach_the_ceiling() -> None:
     assert (agreement.sqnr_db, agreement.cosine, agreement.max_error) == (SQNR_CEILING_DB, 1.0, 0.0)
 
 
+def test_class_numbers_are_equal_or_not_however_far_apart() -> None:
+    agreement = Agreement()
+    reference = np.array([[0, 1, 2, 250], [3, 3, 0, 0]], np.uint8)
+    other = np.array([[0, 1, 2, 1], [3, 3, 0, 0]], np.int64)
+    agreement.add(reference, other)
+    assert agreement.cosine == pytest.approx(7 / 8)
+    assert agreement.sqnr_db == pytest.approx(10 * math.log10(8 / 2))
+    assert agreement.max_error == 1.0
+    with pytest.raises(ValueError, match="8 values against 4"):
+        agreement.add(reference, other[0])
+
+
+def test_equal_class_maps_reach_the_ceiling() -> None:
+    agreement = Agreement()
+    agreement.add(np.zeros(7, bool), np.zeros(7, bool))
+    agreement.add(np.ones(7, np.uint8), np.ones(7, np.uint8))
+    assert (agreement.sqnr_db, agreement.max_error) == (SQNR_CEILING_DB, 0.0)
+    assert agreement.cosine == pytest.approx(1.0)
+
+
 def test_a_zero_reference_has_no_signal() -> None:
     agreement = Agreement()
     agreement.add([0.0, 0.0], [1.0, 0.0])
