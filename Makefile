@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: example test check install clean
+.PHONY: example test check bench install clean
 
 example: $(VENV)/installed  ## Install, then compile the embedded network to int8
 	$(BIN)/compile build_configs/official_unet3p.yaml
@@ -17,6 +17,9 @@ check: $(VENV)/installed-dev  ## Lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(VENV)/installed-bench  ## Install the peers, then measure them and modc: docs/benchmarks.md
+	$(BIN)/python tests/benchmarks/compare_engines.py --out build/bench $(ARGS)
+
 install: $(VENV)/installed-dev
 
 $(VENV)/bin/python:
@@ -28,6 +31,10 @@ $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	touch $@ $(VENV)/installed
 
 clean:

@@ -1,0 +1,66 @@
+"""What a figure was measured on and with."""
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from datetime import UTC, datetime
+from typing import Any
+
+from compiler.errors import MissingRequirementError
+from compiler.pipeline.tune import CPU_FACTS, cpu_name
+from compiler.runner.onnxruntime import cpus
+
+PACKAGES = ("modc", "onnxruntime", "openvino", "nncf", "torch", "numpy")
+EXTRA = ("openvino", "nncf", "torch", "onnxscript")
+FLAGS = (
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+"""Dot products of 8-bit integers and of bf16, as /proc/cpuinfo names them."""
+
+
+def require_peers() -> None:
+    """Refuse to start without the peers.
+
+    Raises:
+        MissingRequirementError: A package of the extra `bench` is not installed.
+    """
+    missing = [package for package in EXTRA if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingRequirementError(
+            f"{', '.join(missing)} not installed, and this benchmark compares with all peers",
+            where="tests/benchmarks/compare_engines.py",
+            fix="pip install 'modc[bench]'",
+        )
+
+
+def machine_facts() -> dict[str, Any]:  # Any: a JSON object
+    """CPU, the flags that matter here, cores, memory and the day."""
+    lines = CPU_FACTS.read_text(encoding="utf-8").splitlines() if CPU_FACTS.exists() else []
+    known = {
+        key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
+    }
+    present = (known.get("flags") or known.get("Features") or "").split()
+    return {
+        "cpu": cpu_name(),
+        "family": known.get("cpu family"),
+        "model": known.get("model"),
+        "flags": [flag for flag in FLAGS if flag in present],
+        "cores": cpus(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "platform": platform.platform(),
+        "day": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and the packages that take part."""
+    found = {"Python": platform.python_version()}
+    return found | {name: importlib.metadata.version(name) for name in PACKAGES}
