@@ -40,7 +40,7 @@ def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_every_command_of_the_readme_works(page: str, clone: Path) -> None:
     lines = [line for block in _blocks(ROOT / page, "sh") for line in block.splitlines()]
     commands = [line for line in lines if not line.startswith(("make ", "source "))]
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in commands:
         _run(command, clone)
     assert len(list((clone / "out").glob("*_overlay.png"))) == 50

@@ -25,9 +25,7 @@ Linear interpolation reads few of the h rows, so the matrices are banded: with n
 and costs copies; the cost model chooses n, for each axis.
 """
 
-from collections.abc import Sequence
 from itertools import product
-from typing import Final
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -39,8 +37,7 @@ from compiler.passes.draft import Draft
 from compiler.passes.interpolate_channels_last import draft_channels_last
 from compiler.passes.interpolation import Floats, upsampled
 from compiler.passes.result import PassResult, Skip
-
-BANDS: Final = (1, 2, 4, 8, 16)
+from compiler.passes.strips import STRIPS, strips
 
 
 def rewrite_resize_conv(graph: gs.Graph, *, cost: CostModel) -> PassResult:
@@ -155,42 +152,24 @@ def _draft_product(
         _draft_bands(trial, gs.Variable("taps", np.float32, taps.shape), operators, bands, role)
         return cost.milliseconds(trial.nodes)
 
-    choices = [bands for bands in BANDS if bands <= operators.shape[1]]
-    return _draft_bands(draft, taps, operators, min(choices, key=time), role)
+    return _draft_bands(draft, taps, operators, min(STRIPS, key=time), role)
 
 
 def _draft_bands(
     draft: Draft, taps: gs.Variable, operators: Floats, bands: int, role: str
 ) -> gs.Variable:
-    batch, count, _, *rest = taps.shape
+    batch, count, low, *rest = taps.shape
     size = operators.shape[1]
     products = []
-    for operator in np.array_split(operators, bands, axis=1):
-        first, last = _read(operator)
-        part = _draft_slice(draft, taps, first, last, role=f"{role}/slice")
-        part = draft.reshape(part, [batch, count * (last - first), *rest], role=f"{role}/band")
-        matrix = np.concatenate(operator[:, :, first:last], axis=1)
+    for outputs, inputs in strips(operators.any(axis=0), bands):
+        part, length = taps, inputs.stop - inputs.start
+        if length < low:
+            part = draft.slice(taps, 2, inputs.start, inputs.stop, role=f"{role}/slice")
+        part = draft.reshape(part, [batch, count * length, *rest], role=f"{role}/band")
+        matrix = np.concatenate(operators[:, outputs, inputs], axis=1)
         weight = draft.constant(f"{role}/weight", matrix if rest else matrix.T)
         factors = [weight, part] if rest else [part, weight]
         products.append(draft.add("MatMul", factors, [batch, len(matrix), *rest], role=role))
-    if bands == 1:
+    if len(products) == 1:
         return products[0]
     return draft.add("Concat", products, [batch, size, *rest], role=f"{role}/joined", axis=1)
-
-
-def _read(operator: Floats) -> tuple[int, int]:
-    """First and last + 1 of the low rows that an operator (taps, rows, low size) reads."""
-    used = np.flatnonzero(operator.any(axis=(0, 1)))
-    return (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)
-
-
-def _draft_slice(
-    draft: Draft, taps: gs.Variable, first: int, last: int, *, role: str
-) -> gs.Variable:
-    """Elements [first, last) of axis 2."""
-    batch, count, low, *rest = taps.shape
-    if (first, last) == (0, low):
-        return taps
-    limits: Sequence[tuple[str, int]] = (("first", first), ("last", last), ("axis", 2))
-    inputs = [draft.constant(f"{role}/{name}", np.array([value])) for name, value in limits]
-    return draft.add("Slice", [taps, *inputs], [batch, count, last - first, *rest], role=role)

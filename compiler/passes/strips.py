@@ -12,7 +12,6 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from compiler.cost.model import CostModel
-from compiler.cost.work import size_of
 from compiler.passes.draft import Draft
 
 Floats = NDArray[np.float64]
@@ -35,46 +34,49 @@ def multiply(
     Returns:
         (..., out, columns).
     """
-    taps = operator.shape[2]
-    columns = int(x.shape[-1])
-    best = min(STRIPS, key=lambda count: _strip_time(operator, x, count, cost))
+
+    def time(count: int) -> float:
+        trial = Draft(gs.Graph(), role)
+        _draft_strips(trial, operator, gs.Variable("x", np.float32, x.shape), count, role)
+        return cost.milliseconds(trial.nodes)
+
+    return _draft_strips(draft, operator, x, min(STRIPS, key=time), role)
+
+
+def _draft_strips(
+    draft: Draft, operator: Floats, x: gs.Tensor, count: int, role: str
+) -> gs.Variable:
+    *batch, inner, columns = (int(size) for size in x.shape)
+    taps, axis = operator.shape[2], len(batch)
     parts = []
-    for outputs, inputs in _strips(operator, best):
+    for outputs, inputs in strips(operator.any(axis=2), count):
         matrix = operator[outputs, inputs].reshape(outputs.stop - outputs.start, -1)
         band = x
-        if matrix.shape[1] < x.shape[-2]:
+        if matrix.shape[1] < inner:
             first, last = inputs.start * taps, inputs.stop * taps
-            band = draft.slice(x, len(x.shape) - 2, first, last, role=f"{role}/band")
-        constant = draft.constant(f"{role}/weights", matrix)
-        shape = [*x.shape[:-2], len(matrix), columns]
-        parts.append(draft.add("MatMul", [constant, band], shape, role=f"{role}/strip"))
+            band = draft.slice(x, axis, first, last, role=f"{role}/band")
+        weights = draft.constant(f"{role}/weights", matrix)
+        shape = [*batch, len(matrix), columns]
+        parts.append(draft.add("MatMul", [weights, band], shape, role=f"{role}/strip"))
     if len(parts) == 1:
         return parts[0]
-    shape = [*x.shape[:-2], len(operator), columns]
-    return draft.add("Concat", parts, shape, role=role, axis=len(x.shape) - 2)
+    return draft.add("Concat", parts, [*batch, len(operator), columns], role=role, axis=axis)
 
 
-def _strips(operator: Floats, count: int) -> list[tuple[slice, slice]]:
-    """`count` nearly equal strips of outputs, each with the low rows that it reads."""
-    edges = np.linspace(0, len(operator), min(count, len(operator)) + 1).round().astype(int)
-    strips = []
+def strips(reads: NDArray[np.bool_], count: int) -> list[tuple[slice, slice]]:
+    """Cut outputs into strips, each with the low positions that it reads.
+
+    Args:
+        reads: (out, low): whether an output reads a position.
+        count: Number of nearly equal strips; fewer if there are fewer outputs.
+
+    Returns:
+        Ranges of outputs, and of positions; a strip that reads none gets the first.
+    """
+    edges = np.linspace(0, len(reads), min(count, len(reads)) + 1).round().astype(int)
+    found = []
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        read = np.flatnonzero(np.any(operator[first:last], axis=(0, 2)))
+        read = np.flatnonzero(reads[first:last].any(axis=0))
         low = slice(int(read[0]), int(read[-1]) + 1) if read.size else slice(0, 1)
-        strips.append((slice(first, last), low))
-    return strips
-
-
-def _strip_time(operator: Floats, x: gs.Tensor, count: int, cost: CostModel) -> float:
-    """Predicted ns of the product in `count` strips: arithmetic, copies, nodes."""
-    machine, taps = cost.machine, operator.shape[2]
-    columns = size_of(x) // int(x.shape[-2])
-    integer = cost.precision == "int8"
-    per_mac = machine.matmul_int8_left if integer else machine.matmul_float
-    copy = 0.0 if count == 1 else machine.byte * (2 if integer else 8)
-    time = 0.0
-    for outputs, inputs in _strips(operator, count):
-        read, written = (inputs.stop - inputs.start) * taps, outputs.stop - outputs.start
-        time += (read * written * per_mac + (read + written) * copy) * columns
-        time += machine.node * (1 if count == 1 else 2)
-    return time
+        found.append((slice(first, last), low))
+    return found

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from compiler import compile_model, load_config
+from compiler import Runner, compile_model, load_config
 
 NETWORKS = Path(__file__).parents[1] / "networks"
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -54,3 +55,28 @@ def test_prisma_of_opset_7_compiles_to_int8(tmp_path: Path) -> None:
     done, planned = build.integer_layers or (0, 1)
     assert done == planned > 100
     assert any("integers would not be faster" in note for note in build.notes)
+
+
+@pytest.mark.parametrize("network", FP32)
+@pytest.mark.slow
+def test_rewritten_networks_return_what_the_original_returns(network: str, tmp_path: Path) -> None:
+    """fp32, all rewrites and Winograd: 1e-5 of the range of each output, on real images."""
+    outputs = []
+    for rewrite in ("false", "true"):
+        config = load_config(
+            NETWORKS / f"{network}.yaml",
+            dtype="fp32",
+            overrides=[
+                f"workspace.path={tmp_path / rewrite}",
+                f"backend.optimize.rewrite={rewrite}",
+                "verify={samples: 2}",
+            ],
+        )
+        build = compile_model(config)
+        images = sorted((SHARED / "data").glob("*/calib/*.*"))
+        with Runner(build.prefix, threads=1) as runner:
+            assert bool(runner.manifest.optimization["rewrites"]) == (rewrite == "true")
+            outputs.append([list(runner.run(image).values()) for image in images[::25]])
+    for plain, rewritten in zip(*outputs, strict=True):
+        for expected, actual in zip(plain, rewritten, strict=True):
+            assert np.abs(actual - expected).max() <= 1e-5 * np.ptp(expected)
