@@ -134,8 +134,8 @@ class Optimize(Section):
     )
     winograd: bool = Field(
         default=True,
-        description="Compute 3×3 convolutions with Winograd's F(4, 3) along one axis, where it "
-        "pays; fp32 builds only.",
+        description="Compute 3×3 convolutions with Winograd's F(4, 3) along one axis or both, "
+        "where it pays; fp32 builds only. Their kernels take two or four times the bytes.",
     )
     keep_float: bool = Field(
         default=True,

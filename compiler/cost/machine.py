@@ -32,7 +32,8 @@ class Machine:
         transpose_int8: Per element of an int8 tensor that changes its layout.
         resize_float: Per element that a float32 Resize writes in the layout of convolutions.
         resize_plain: The same in the plain layout, also between integers.
-        resize_int8: The same between integers, in the layout of convolutions.
+        resize_cubic: Per element that a cubic Resize writes.
+        resize_int8: As resize_float, between integers, in the layout of convolutions.
         quantize: Per element that is converted between float32 and int8.
         node: Per node, whatever it does.
     """
@@ -55,6 +56,7 @@ class Machine:
     transpose_int8: float
     resize_float: float
     resize_plain: float
+    resize_cubic: float
     resize_int8: float
     quantize: float
     node: float
@@ -79,6 +81,7 @@ BUILT_IN: Final = Machine(
     transpose_int8=0.17,
     resize_float=0.25,
     resize_plain=1.0,
+    resize_cubic=45.0,
     resize_int8=0.3,
     quantize=0.15,
     node=1000,

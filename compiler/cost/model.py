@@ -14,6 +14,7 @@ reordered, which costs what an operator that reads and writes it costs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, Literal
 
 import onnx_graphsurgeon as gs
@@ -26,6 +27,8 @@ Precision = Literal["fp32", "int8"]
 
 VIEWS: Final = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"})
 ACTIVATIONS: Final = frozenset({"Relu", "Clip", "LeakyRelu", "HardSigmoid", "Sigmoid", "Tanh"})
+FUSED: Final = MappingProxyType({"fp32": ACTIVATIONS, "int8": frozenset({"Relu", "Clip"})})
+"""Activations that are computed inside the convolution before them."""
 LAYOUT_OWN: Final = frozenset({"Conv", "MaxPool", "AveragePool", "GlobalAveragePool"})
 LAYOUT_ANY: Final = frozenset({*ACTIVATIONS, "Add", "Mul", "Sum", "Concat", "Resize"})
 UNALIGNED: Final = 4
@@ -69,7 +72,7 @@ class CostModel:
             return self.machine.node
         integer = self.precision == "int8" and node.op not in FLOAT_ONLY
         moved = self._reorders(node, integer)
-        if node.op in VIEWS or (node.op in ACTIVATIONS and _is_fused(node)):
+        if node.op in VIEWS or (node.op in FUSED[self.precision] and _is_fused(node)):
             return moved
         if self._is_own_transpose(node):
             return 0.0
@@ -124,7 +127,11 @@ class CostModel:
         return self.machine.matmul_int8_left if left else self.machine.matmul_int8
 
     def _per_resized(self, node: gs.Node, integer: bool) -> float:
-        if int(node.outputs[0].shape[1]) % BLOCK or not self._feeds_own_layout(node):
+        if node.attrs.get("mode") == "cubic":
+            return self.machine.resize_cubic
+        shape, before = node.outputs[0].shape, producer(node.inputs[0])
+        follows = not integer and before is not None and self._layout(before) == "own"
+        if len(shape) != 4 or shape[1] % BLOCK or not (follows or self._feeds_own_layout(node)):
             return self.machine.resize_plain
         return self.machine.resize_int8 if integer else self.machine.resize_float
 
@@ -181,4 +188,4 @@ def _in_blocks(channels: int) -> int:
 
 def _is_fused(node: gs.Node) -> bool:
     before = producer(node.inputs[0])
-    return before is not None and before.op in ("Conv", "ConvTranspose", "Add")
+    return before is not None and before.op in ("Conv", "Add") and len(readers(node.inputs[0])) == 1

@@ -378,6 +378,18 @@ PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
                 )
             ),
         ),
+        "resize_cubic": Probe(
+            "element",
+            _side_by_side(
+                _Branch(
+                    "Resize",
+                    (("float32", (1, 16, 32, 32)),),
+                    "float32",
+                    {"": np.empty(0), "scales": np.array([1, 1, 2, 2], np.float32)},
+                    {"mode": "cubic"},
+                )
+            ),
+        ),
         "resize_int8": _integer(_hourglass, "element"),
         "quantize": Probe(
             "element",

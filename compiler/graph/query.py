@@ -22,8 +22,11 @@ RANDOM_OPS: Final = frozenset(
     }
 )
 
-DRAFTED: Final = "~"
-"""Between the name of a node of the network and the role of a node that replaces it."""
+DRAFTED: Final = "=>"
+"""Between the name of a node of the network and the role of a node that replaces it.
+
+Names of real networks have slashes, dots, colons and tildes; no exporter writes this.
+"""
 
 
 def producer(tensor: gs.Tensor) -> gs.Node | None:

@@ -3,7 +3,8 @@
 ONNX Runtime computes an int8 Conv with a kernel size above 1 in place if it has a multiple of 4
 input channels and of 16 output channels; otherwise it gathers every tap of every pixel into a
 matrix first, which takes longer than the arithmetic. Zero channels of x meet zero weights, and the
-outputs of zero weights are sliced off, so that the result is the same to the bit.
+outputs of zero weights are sliced off, so that the sums are the same. (The percentile of a tensor
+that has more zeros is another one.)
 """
 
 from dataclasses import replace
@@ -13,9 +14,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
-from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.conv_site import ConvSite, draft_conv
 from compiler.passes.draft import Draft
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 
 INPUTS: Final = 4
 OUTPUTS: Final = 16
@@ -23,26 +25,18 @@ OUTPUTS: Final = 16
 
 def align_channels(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Pad the channels of an int8 Conv with zeros to what the integer kernel computes in place."""
-    result = PassResult("align_channels")
     if cost.precision != "int8":
-        return result
-    for node in [node for node in graph.nodes if node.op == "Conv"]:
-        site = conv_site(node)
-        if isinstance(site, str) or site.groups != 1 or site.kernel == (1, 1) or _is_aligned(site):
-            continue
-        draft = Draft(graph, node.name)
-        if reason := draft.replace(node.outputs[0], _draft(draft, site), cost):
-            result.skipped.append(Skip(node.outputs[0].name, reason))
-        else:
-            result.changed += 1
-    return result
+        return PassResult("align_channels")
+    return rewrite_convs("align_channels", graph, cost, _draft)
 
 
 def _is_aligned(site: ConvSite) -> bool:
     return site.weight.shape[1] % INPUTS == 0 and site.channels % OUTPUTS == 0
 
 
-def _draft(draft: Draft, site: ConvSite) -> gs.Variable:
+def _draft(draft: Draft, site: ConvSite) -> gs.Variable | None:
+    if site.groups != 1 or site.kernel == (1, 1) or _is_aligned(site):
+        return None
     more_in = -site.weight.shape[1] % INPUTS
     more_out = -site.channels % OUTPUTS
     weight = np.pad(site.weight, ((0, more_out), (0, more_in), (0, 0), (0, 0)))

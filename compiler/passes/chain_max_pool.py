@@ -40,8 +40,9 @@ class _Tiling:
 def chain_max_pool(graph: gs.Graph) -> PassResult:
     """Let a MaxPool read a smaller MaxPool of the same tensor, where that is exact."""
     result = PassResult("chain_max_pool")
+    own = {id(node) for node in graph.nodes}  # not those of a branch of If
     for tensor in list(graph.tensors().values()):
-        pools = [node for node in readers(tensor) if node.op == "MaxPool"]
+        pools = [node for node in readers(tensor) if node.op == "MaxPool" and id(node) in own]
         if len(pools) > 1 and is_static(tensor):
             _chain(tensor, pools, result)
     graph.toposort()

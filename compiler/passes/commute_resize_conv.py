@@ -19,27 +19,22 @@ import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
 from compiler.graph.query import constant_value, producer
-from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.conv_site import ConvSite, draft_conv
 from compiler.passes.draft import Draft
-from compiler.passes.interpolation import resize_operators
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.interpolation import reads_resize, resize_operators
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 
 
 def commute_resize_conv(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Compute a 1x1 Conv before the Resize that it follows, where that is cheaper."""
-    result = PassResult("commute_resize_conv")
-    for conv in [node for node in graph.nodes if node.op == "Conv"]:
-        source = producer(conv.inputs[0])
-        if source is None or source.op != "Resize" or list(conv.inputs[1].shape[2:]) != [1, 1]:
-            continue
-        site, draft = conv_site(conv), Draft(graph, conv.name)
-        new = site if isinstance(site, str) else draft_commuted_conv(draft, site)
-        reason = new if isinstance(new, str) else draft.replace(conv.outputs[0], new, cost)
-        if reason is None:
-            result.changed += 1
-        else:
-            result.skipped.append(Skip(conv.outputs[0].name, reason))
-    return result
+    return rewrite_convs(
+        "commute_resize_conv",
+        graph,
+        cost,
+        draft_commuted_conv,
+        concerns=lambda conv: reads_resize(conv) and list(conv.inputs[1].shape[2:]) == [1, 1],
+    )
 
 
 def draft_commuted_conv(draft: Draft, site: ConvSite) -> gs.Variable | str:

@@ -23,28 +23,23 @@ from numpy.typing import NDArray
 
 from compiler.cost.model import CostModel, Precision
 from compiler.graph.query import producer
-from compiler.passes.conv_site import ConvSite, conv_site
+from compiler.passes.conv_site import ConvSite
 from compiler.passes.draft import Draft
 from compiler.passes.phases import Floats, TransposedConv, draft_phases
 from compiler.passes.replace_conv_transpose import transposed_site
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 
 
 def compose_conv_transpose(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Compose every Conv with the ConvTranspose that it reads, where that is cheaper."""
-    result = PassResult("compose_conv_transpose")
-    for conv in [node for node in graph.nodes if node.op == "Conv"]:
-        if _transpose_before(conv.inputs[0]) is None:
-            continue
-        site = conv_site(conv)
-        draft = Draft(graph, conv.name)
-        y = site if isinstance(site, str) else draft_composed_transpose(draft, site, cost.precision)
-        reason = y if isinstance(y, str) else draft.replace(conv.outputs[0], y, cost)
-        if reason is None:
-            result.changed += 1
-        else:
-            result.skipped.append(Skip(conv.outputs[0].name, reason))
-    return result
+    return rewrite_convs(
+        "compose_conv_transpose",
+        graph,
+        cost,
+        lambda draft, site: draft_composed_transpose(draft, site, cost.precision),
+        concerns=lambda conv: _transpose_before(conv.inputs[0]) is not None,
+    )
 
 
 def draft_composed_transpose(

@@ -75,6 +75,8 @@ def conv_site(node: gs.Node) -> ConvSite | str:
     x, y = node.inputs[0], node.outputs[0]
     if not (is_static(x) and is_static(y)):
         return "its shapes are not static"
+    if x.dtype != np.float32:
+        return "it is not float32"
     if "SAME" in node.attrs.get("auto_pad", ""):
         return f"it pads by auto_pad = {node.attrs['auto_pad']}"
     bias = constants[1] if len(constants) > 1 else None

@@ -44,7 +44,7 @@ class Draft:
         self._taken = names_of(graph)
 
     def constant(self, role: str, values: NDArray[Any]) -> gs.Constant:  # any element type
-        """A constant named `stem~role`; floats are stored as float32."""
+        """A constant named `stem=>role`; floats are stored as float32."""
         if np.issubdtype(values.dtype, np.floating):
             values = values.astype(np.float32)
         return gs.Constant(self._name(role), np.ascontiguousarray(values))

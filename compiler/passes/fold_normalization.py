@@ -26,7 +26,7 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from compiler.graph.query import constant_value, producer, unique_name
+from compiler.graph.query import DRAFTED, constant_value, producer, unique_name
 from compiler.passes.conv_site import conv_site
 from compiler.passes.linear import per_channel
 from compiler.passes.result import PassResult, Skip
@@ -82,8 +82,8 @@ def _fold(
     bias = site.bias - taps.sum((1, 2))
     conv.inputs = [
         _with_ring(graph, conv, pixels, site.pads),
-        _constant(graph, f"{conv.name}~weight", wider.astype(np.float32)),
-        _constant(graph, f"{conv.name}~bias", bias.astype(np.float32)),
+        _constant(graph, f"{conv.name}{DRAFTED}weight", wider.astype(np.float32)),
+        _constant(graph, f"{conv.name}{DRAFTED}bias", bias.astype(np.float32)),
     ]
     conv.attrs["pads"] = [0, 0, 0, 0]
     return None
@@ -103,9 +103,11 @@ def _with_ring(
     size = [top + height + bottom, left + width + right]
     ring = np.full((batch, 1, *size), RING, np.uint8)
     ring[:, :, top : top + height, left : left + width] = 0
-    pads = _constant(graph, f"{conv.name}~pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
+    pads = _constant(
+        graph, f"{conv.name}{DRAFTED}pads", np.array([0, 0, top, left, 0, 0, bottom, right])
+    )
     padded = _node(graph, conv, "Pad", [pixels, pads], np.uint8, [batch, channels, *size])
-    both = [padded, _constant(graph, f"{conv.name}~ring", ring)]
+    both = [padded, _constant(graph, f"{conv.name}{DRAFTED}ring", ring)]
     joined = _node(graph, conv, "Concat", both, np.uint8, [batch, channels + 1, *size], axis=1)
     to = int(onnx.TensorProto.FLOAT)
     return _node(graph, conv, "Cast", [joined], np.float32, joined.shape, to=to)
@@ -120,8 +122,8 @@ def _node(
     shape: list[int],
     **attrs: int,
 ) -> gs.Variable:
-    stem = f"{conv.name}~{op}"
-    output = gs.Variable(unique_name(graph, f"{stem}~output"), dtype, shape)
+    stem = f"{conv.name}{DRAFTED}{op}"
+    output = gs.Variable(unique_name(graph, f"{stem}{DRAFTED}output"), dtype, shape)
     graph.nodes.append(gs.Node(op, unique_name(graph, stem), dict(attrs), inputs, [output]))
     return output
 

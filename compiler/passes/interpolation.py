@@ -57,6 +57,12 @@ class _Axis:
     scale: np.float32
 
 
+def reads_resize(node: gs.Node) -> bool:
+    """Whether the first input of `node` comes from a Resize."""
+    before = producer(node.inputs[0])
+    return before is not None and before.op == "Resize"
+
+
 def upsampled(tensor: gs.Tensor) -> Upsampled | str:
     """The smallest tensor that `tensor` is enlarged from, by one Resize or several in a row.
 

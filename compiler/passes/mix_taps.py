@@ -15,9 +15,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
-from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.conv_site import ConvSite, draft_conv
 from compiler.passes.draft import Draft
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 
 FEW: Final = 8
 """Output channels; from twice as many on, the blocks of a kernel are well filled."""
@@ -25,24 +26,14 @@ FEW: Final = 8
 
 def mix_taps(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Compute a Conv with few output channels as a 1x1 Conv and a small Conv that shifts."""
-    result = PassResult("mix_taps")
-    for node in [node for node in graph.nodes if node.op == "Conv"]:
-        site = conv_site(node)
-        if isinstance(site, str) or not _is_alike(site):
-            continue
-        draft = Draft(graph, node.name)
-        if reason := draft.replace(node.outputs[0], _draft(draft, site), cost):
-            result.skipped.append(Skip(node.outputs[0].name, reason))
-        else:
-            result.changed += 1
-    return result
+    return rewrite_convs("mix_taps", graph, cost, _draft)
 
 
-def _is_alike(site: ConvSite) -> bool:
-    return site.channels <= FEW and site.kernel != (1, 1) and site.groups == 1
-
-
-def _draft(draft: Draft, site: ConvSite) -> gs.Variable:
+def _draft(draft: Draft, site: ConvSite) -> gs.Variable | None:
+    if site.channels > FEW or site.kernel == (1, 1) or site.groups != 1:
+        return None
+    if site.weight.shape[1] == site.kernel[0] * site.kernel[1] * site.channels:
+        return None  # what this pass drafts itself
     (height, width), channels = site.kernel, site.channels
     taps = height * width
     weight = site.weight.transpose(2, 3, 0, 1).reshape(taps * channels, -1, 1, 1)

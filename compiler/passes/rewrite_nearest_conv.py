@@ -34,10 +34,11 @@ import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel, Precision
 from compiler.graph.query import constant_value, is_static, producer
-from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.conv_site import ConvSite, draft_conv
 from compiler.passes.draft import Draft
 from compiler.passes.phases import Floats, TransposedConv, draft_interleave, draft_phases
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 
 Offset = tuple[int, int]  # rows and columns
 Taps = dict[Offset, Floats]
@@ -45,19 +46,13 @@ Taps = dict[Offset, Floats]
 
 def rewrite_nearest_conv(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Convolve before every Resize to nearest neighbours, where that is cheaper."""
-    result = PassResult("rewrite_nearest_conv")
-    for conv in [node for node in graph.nodes if node.op == "Conv"]:
-        if _nearest_resize(conv.inputs[0]) is None:
-            continue
-        site = conv_site(conv)
-        draft = Draft(graph, conv.name)
-        y = site if isinstance(site, str) else draft_nearest_conv(draft, site, cost.precision)
-        reason = y if isinstance(y, str) else draft.replace(conv.outputs[0], y, cost)
-        if reason is None:
-            result.changed += 1
-        else:
-            result.skipped.append(Skip(conv.outputs[0].name, reason))
-    return result
+    return rewrite_convs(
+        "rewrite_nearest_conv",
+        graph,
+        cost,
+        lambda draft, site: draft_nearest_conv(draft, site, cost.precision),
+        concerns=lambda conv: _nearest_resize(conv.inputs[0]) is not None,
+    )
 
 
 def draft_nearest_conv(

@@ -6,6 +6,7 @@ strips. ONNX Runtime interpolates the plain layout pixel by pixel, which takes s
 long, and cubic interpolation many times.
 """
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
@@ -31,6 +32,10 @@ def rewrite_resize(graph: gs.Graph, *, cost: CostModel) -> PassResult:
 
 
 def _draft(draft: Draft, output: gs.Tensor, cost: CostModel) -> gs.Variable | str:
+    if output.dtype != np.float32:
+        return "it is not float32"
+    if output.inputs[0].attrs.get("mode", "nearest") == "nearest":
+        return "copying nearest neighbours takes no arithmetic"
     found = upsampled(output)
     if isinstance(found, str):
         return found

@@ -31,30 +31,24 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
-from compiler.graph.query import producer
-from compiler.passes.conv_site import ConvSite, conv_site, draft_conv
+from compiler.passes.conv_site import ConvSite, draft_conv
 from compiler.passes.draft import Draft
 from compiler.passes.interpolate_channels_last import draft_channels_last
-from compiler.passes.interpolation import Floats, upsampled
-from compiler.passes.result import PassResult, Skip
+from compiler.passes.interpolation import Floats, reads_resize, upsampled
+from compiler.passes.result import PassResult
+from compiler.passes.rewrite_convs import rewrite_convs
 from compiler.passes.strips import STRIPS, strips
 
 
 def rewrite_resize_conv(graph: gs.Graph, *, cost: CostModel) -> PassResult:
     """Convolve before upsampling, where that is cheaper."""
-    result = PassResult("rewrite_resize_conv")
-    for conv in [node for node in graph.nodes if node.op == "Conv"]:
-        source = producer(conv.inputs[0])
-        if source is None or source.op != "Resize":
-            continue
-        site, draft = conv_site(conv), Draft(graph, conv.name)
-        new = site if isinstance(site, str) else draft_resize_conv(draft, site, cost)
-        reason = new if isinstance(new, str) else draft.replace(conv.outputs[0], new, cost)
-        if reason is None:
-            result.changed += 1
-        else:
-            result.skipped.append(Skip(conv.outputs[0].name, reason))
-    return result
+    return rewrite_convs(
+        "rewrite_resize_conv",
+        graph,
+        cost,
+        lambda draft, site: draft_resize_conv(draft, site, cost),
+        concerns=reads_resize,
+    )
 
 
 def draft_resize_conv(draft: Draft, site: ConvSite, cost: CostModel) -> gs.Variable | str:
@@ -161,7 +155,7 @@ def _draft_bands(
     batch, count, low, *rest = taps.shape
     size = operators.shape[1]
     products = []
-    for outputs, inputs in strips(operators.any(axis=0), bands):
+    for outputs, inputs in strips(np.any(operators, axis=0), bands):
         part, length = taps, inputs.stop - inputs.start
         if length < low:
             part = draft.slice(taps, 2, inputs.start, inputs.stop, role=f"{role}/slice")

@@ -39,6 +39,9 @@ def run_passes(
             break
         latest = _round(graph, passes)
         results = [_merge(*pair) for pair in zip(results, latest, strict=True)]
+    else:
+        if rounds > 1 and any(result.changed for result in latest):
+            _LOG.warning("passes still changed the graph after %d rounds", rounds)
     _LOG.info("%d nodes remain after passes", len(graph.nodes))
     return results
 

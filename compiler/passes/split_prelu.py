@@ -2,11 +2,14 @@
 
     PRelu(x) = x if x >= 0, else s x  =  (1 - s) Relu(x) + s x
 
-exact up to one rounding, for every s. ONNX Runtime's PRelu takes 1.4 ns per element (scalar code)
+for finite x. The two products cancel, which costs |s| + |1 - s| roundings; slopes above 4 are left
+alone. ONNX Runtime's PRelu takes 1.4 ns per element (scalar code)
 and knows the plain layout only, so that the convolutions around it reorder their tensors as well.
 The four operators take a fifth of that: Relu joins the convolution before it, and the products with
 one constant per channel become depthwise convolutions, the second of which adds the first.
 """
+
+from typing import Final
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -14,6 +17,8 @@ import onnx_graphsurgeon as gs
 from compiler.graph.query import constant_value, is_static, replace_tensor, why_not_replace
 from compiler.passes.draft import Draft
 from compiler.passes.result import PassResult, Skip
+
+STEEPEST: Final = 4
 
 
 def split_prelu(graph: gs.Graph) -> PassResult:
@@ -35,6 +40,8 @@ def _split(graph: gs.Graph, node: gs.Node) -> str | None:
     slope = constant_value(node.inputs[1])
     if slope is None:
         return f"its slope '{node.inputs[1].name}' is not constant"
+    if np.abs(slope).max() > STEEPEST:
+        return f"its slope {np.abs(slope).max():g} is above {STEEPEST}"
     if not is_static(x) or x.dtype != np.float32:
         return "its shape is not static or its type not float32"
     draft = Draft(graph, node.name)

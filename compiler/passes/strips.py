@@ -49,7 +49,7 @@ def _draft_strips(
     *batch, inner, columns = (int(size) for size in x.shape)
     taps, axis = operator.shape[2], len(batch)
     parts = []
-    for outputs, inputs in strips(operator.any(axis=2), count):
+    for outputs, inputs in strips(np.any(operator, axis=2), count):
         matrix = operator[outputs, inputs].reshape(outputs.stop - outputs.start, -1)
         band = x
         if matrix.shape[1] < inner:

@@ -42,7 +42,6 @@ import onnx_graphsurgeon as gs
 
 from compiler.cost.model import BLOCK, CostModel
 from compiler.cost.work import size_of
-from compiler.graph.query import producer
 from compiler.passes.conv_site import ConvSite, Floats, conv_site, draft_conv
 from compiler.passes.draft import Draft
 from compiler.passes.result import PassResult, Skip
@@ -70,7 +69,7 @@ def winograd_conv(graph: gs.Graph, *, cost: CostModel) -> PassResult:
         return result
     for node in [node for node in graph.nodes if node.op == "Conv"]:
         site = conv_site(node)
-        if isinstance(site, str) or site.groups != 1 or not _axes(site) or _is_drafted(site):
+        if isinstance(site, str) or site.groups != 1 or not _axes(site):
             continue
         if reason := _replace(graph, node, site, cost):
             result.skipped.append(Skip(node.outputs[0].name, reason))
@@ -92,12 +91,6 @@ def _axes(site: ConvSite) -> Axes:
     """The axes (0 vertical, 1 horizontal) along which the method applies."""
     steps = zip(site.kernel, site.strides, site.dilations, strict=True)
     return tuple(axis for axis, step in enumerate(steps) if step == (TAPS, 1, 1))
-
-
-def _is_drafted(site: ConvSite) -> bool:
-    """Whether the site is a product of this pass: it reads a depthwise Conv that makes tiles."""
-    before = producer(site.x)
-    return before is not None and before.op == "Conv" and OUTPUTS in before.attrs.get("strides", [])
 
 
 def _replace(graph: gs.Graph, node: gs.Node, site: ConvSite, cost: CostModel) -> str | None:

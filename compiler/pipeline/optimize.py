@@ -7,7 +7,7 @@ import onnx_graphsurgeon as gs
 
 from compiler.config.backend import Backend
 from compiler.cost.model import CostModel, Precision
-from compiler.passes import Pass, float32_passes, rewrite_passes
+from compiler.passes import Pass, float32_passes, name_of, rewrite_passes
 from compiler.passes.result import PassResult
 from compiler.passes.run import run_passes
 from compiler.pipeline.tune import machine_for
@@ -49,5 +49,6 @@ def optimize(
 
 def optimization_facts(cost: CostModel, rewrites: Sequence[PassResult]) -> dict[str, object]:
     """What a manifest says of it: the constants, and the sites of each rewrite."""
-    sites = {result.name: result.changed for result in rewrites if result.changed}
+    names = {name_of(step) for step in (*rewrite_passes(cost), *float32_passes(cost))}
+    sites = {one.name: one.changed for one in rewrites if one.changed and one.name in names}
     return {"machine": asdict(cost.machine), "rewrites": sites}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
@@ -54,6 +55,8 @@ def find_not_worth(graph: gs.Graph, cost: CostModel, kept_float: KeptFloat) -> M
         if isinstance(tensor, gs.Constant) or not is_static(tensor):
             continue
         maker = producer(tensor)
+        if maker is not None and maker.op == "Cast" and maker.inputs[0].dtype == np.uint8:
+            continue  # the bytes are there already
         seen = [node.name for node in readers(tensor)]
         flow.convert(
             maker.name if maker else _SINK,

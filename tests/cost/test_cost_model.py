@@ -37,6 +37,11 @@ MACS = 16 * 36 * 16 * 9
         ("y = MatMul(m, x)", machine(matmul_int8_left=1.0), "int8", 16 * 64 * 8),
         ("y = MatMul(m, x)", machine(matmul_float=1.0), "fp32", 16 * 64 * 8),
         ("y = ConvTranspose<strides = [2, 2]>(x, up)", machine(col2im=1.0), "int8", 16 * 256),
+        ("y = Mul(x, x)", machine(multiply_int8=1.0), "int8", 1024),
+        ("y = Transpose<perm = [0, 3, 2, 1]>(x)", machine(shuffle_int8=1.0), "int8", 1024),
+        ("y = Transpose<perm = [0, 2, 1, 3]>(x)", machine(shuffle_int8=1.0), "int8", 0),
+        ("y = Conv(x, w)", machine(row_int8=1.0), "int8", 36),
+        ('y = Resize<mode = "cubic">(x, , scales)', machine(resize_cubic=1.0), "fp32", 16 * 256),
         ("y = Abs(x)", machine(byte=1.0), "fp32", 4 * 2 * 1024),
         ("y = Abs(x)", machine(byte=1.0), "int8", 2 * 1024),
         ("y = Abs(x)", machine(node=1.0), "fp32", 1),
@@ -64,6 +69,9 @@ def test_channels_that_the_integer_kernel_cannot_block_are_gathered() -> None:
 def test_an_activation_after_a_convolution_is_part_of_it() -> None:
     traffic = machine(byte=1.0)
     assert ns("c = Conv(x, w) y = Relu(c)", traffic, only="Relu") == 0
+    assert ns("c = Conv(x, w) y = Sigmoid(c)", traffic, only="Sigmoid") == 0
+    assert ns("c = Conv(x, w) y = Sigmoid(c)", traffic, "int8", only="Sigmoid") > 0
+    assert ns("c = Conv(x, w) r = Relu(c) y = Add(r, c)", traffic, only="Relu") > 0
     assert ns("a = Abs(x) y = Relu(a)", traffic, only="Relu") > 0
 
 
@@ -99,6 +107,7 @@ def test_transposes_that_the_engine_cancels_are_free() -> None:
         ("y = Conv(u, w)", "resize_float"),
         ("r = Concat<axis = 1>(u, u) n = Neg(r) y = Identity(n)", "resize_plain"),
         ("r = Add(u, u) y = Conv(r, w)", "resize_float"),
+        ("n = Neg(u) y = Conv(n, w)", "resize_plain"),
         ("y = Neg(u)", "resize_plain"),
     ],
 )
@@ -107,6 +116,14 @@ def test_a_resize_among_convolutions_is_faster(after: str, constant: str) -> Non
     assert ns(nodes, machine(**{constant: 1.0}), only="Resize") == 16 * 256
     integer = "resize_plain" if constant == "resize_plain" else "resize_int8"
     assert ns(nodes, machine(**{integer: 1.0}), "int8", only="Resize") == 16 * 256
+
+
+def test_in_float_a_resize_keeps_the_layout_of_the_convolution_before_it() -> None:
+    nodes = (
+        'c = Conv<pads = [1, 1, 1, 1]>(x, w) u = Resize<mode = "linear">(c, , scales) y = Neg(u)'
+    )
+    assert ns(nodes, machine(resize_float=1.0), only="Resize") == 16 * 256
+    assert ns(nodes, machine(resize_plain=1.0), "int8", only="Resize") == 16 * 256
 
 
 def test_what_depends_on_constants_alone_is_computed_when_the_graph_is_loaded() -> None:

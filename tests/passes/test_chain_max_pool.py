@@ -132,3 +132,17 @@ def test_whatever_is_chained_keeps_its_bits(
     )
     assert chain_max_pool(graph).changed == int(expected)
     assert_same_bits(text, graph)
+
+
+def test_a_pool_in_a_branch_stays_there() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+    g (float[1, 2, 8, 8] x, bool c) => (float[1, 2, 2, 2] y, float[1, 2, ?, ?] z) {
+      y = MaxPool<kernel_shape = [4, 4], strides = [4, 4]>(x)
+      z = If (c) <
+        then_branch = t () => (float[1, 2, 4, 4] a) {
+          a = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) },
+        else_branch = e () => (float[1, 2, 8, 8] b) { b = Abs(x) }>
+    }"""
+    graph = graph_of(text)
+    assert chain_max_pool(graph).changed == 0
+    check_model(to_model(graph))

@@ -6,11 +6,11 @@ from compiler.passes.draft import Draft
 from tests.support.rewrites import graph_of
 
 
-def site_of(conv: str, *, x: str = "2, 4, 9, 8", more: str = "") -> ConvSite | str:
+def site_of(conv: str, *, x: str = "2, 4, 9, 8") -> ConvSite | str:
     graph = graph_of(
         f"""<ir_version: 9, opset_import: ["" : 17]>
         g (float[{x}] x, float[6, 4, 3, 3] given) => (float y)
-        <float[6, 4, 3, 3] w, float[6] b, float[6, 4, 3] w1> {{ {more} y = {conv} }}"""
+        <float[6, 4, 3, 3] w, float[6] b, float[6, 4, 3] w1> {{ y = {conv} }}"""
     )
     return conv_site(graph.nodes[-1])
 
@@ -51,3 +51,12 @@ def test_the_parts_of_a_concat_add_up() -> None:
 )
 def test_what_cannot_be_rewritten_says_why(conv: str, x: str, reason: str) -> None:
     assert site_of(conv, x=x) == reason
+
+
+def test_other_element_types_are_not_rewritten() -> None:
+    graph = graph_of(
+        """<ir_version: 9, opset_import: ["" : 17]>
+        g (double[1, 1, 4, 4] x) => (double y)
+        <double[1, 1, 1, 1] w = {2.0}> { y = Conv(x, w) }"""
+    )
+    assert conv_site(graph.nodes[0]) == "it is not float32"

@@ -67,7 +67,7 @@ def test_drafted_names_lead_back_to_the_layer_and_are_unique() -> None:
     assert {origin_of(name) for name in names} == {"layer"}
     assert len(set(names)) == 3
     again = Draft(graph, names[0])
-    assert again.constant("weight", np.zeros(1)).name == "layer~weight_1"
+    assert again.constant("weight", np.zeros(1)).name == "layer=>weight_1"
 
 
 def test_several_outputs_and_slices_have_their_shapes() -> None:

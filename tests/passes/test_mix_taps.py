@@ -41,7 +41,7 @@ def test_a_head_with_few_channels_mixes_first_and_shifts_then() -> None:
 def test_it_keeps_the_name_of_the_layer() -> None:
     text = network().replace("y = Conv", "[head] y = Conv")
     graph, _ = rewritten(text, mix_taps, CONV)
-    assert [node.name.partition("~")[0] for node in graph.nodes] == ["head", "head"]
+    assert [node.name.partition("=>")[0] for node in graph.nodes] == ["head", "head"]
 
 
 @settings(deadline=None, max_examples=30)

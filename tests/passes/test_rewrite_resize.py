@@ -4,7 +4,7 @@ from compiler.passes.rewrite_resize import rewrite_resize
 from tests.support.models import ops
 from tests.support.rewrites import machine, rewritten
 
-LOOP = machine(resize_plain=1.0)
+LOOP = machine(resize_plain=1.0, resize_cubic=1.0)
 BANDED = machine(resize_plain=1e3, matmul_float=1.0)
 
 
@@ -56,3 +56,24 @@ def test_a_resize_that_shrinks_is_declined() -> None:
     text = network('mode = "linear"', to="2, 3, 4, 4")
     _, result = rewritten(text, rewrite_resize, LOOP)
     assert [skip.reason for skip in result.skipped] == ["its Resize does not enlarge"]
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (
+            """g (float[1, 2, 4, 4] x) => (float[1, 2, 8, 8] y) <float[4] s = {1.0, 1.0, 2.0, 2.0}>
+            { y = Resize<mode = "nearest">(x, , s) }""",
+            "copying nearest neighbours takes no arithmetic",
+        ),
+        (
+            """g (int32[1, 2, 4, 4] x) => (int32[1, 2, 8, 8] y) <float[4] s = {1.0, 1.0, 2.0, 2.0}>
+            { y = Resize<mode = "nearest">(x, , s) }""",
+            "it is not float32",
+        ),
+    ],
+)
+def test_what_is_no_interpolation_is_declined(network: str, reason: str) -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 17]> {network}'
+    _, result = rewritten(text, rewrite_resize, LOOP)
+    assert [skip.reason for skip in result.skipped] == [reason]

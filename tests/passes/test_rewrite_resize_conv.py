@@ -17,7 +17,7 @@ from compiler.passes.result import PassResult, Skip
 from compiler.passes.rewrite_resize_conv import draft_resize_conv, rewrite_resize_conv
 from tests.support.models import model_from_text, ops, run
 
-ALWAYS = replace(BUILT_IN, node=1e4, resize_float=1e9, resize_plain=1e9)
+ALWAYS = replace(BUILT_IN, node=1e4, resize_float=1e9, resize_plain=1e9, resize_cubic=1e9)
 """Resize takes so long that everything is rewritten, and nodes so long that one band is best."""
 BANDED = replace(ALWAYS, node=0.0, byte=0.0, matmul_float=1.0)
 """Only arithmetic takes time, so that many bands are best."""

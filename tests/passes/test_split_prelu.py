@@ -13,7 +13,7 @@ from tests.support.models import model_from_text, ops, run
 def network(slope: str = "4, 1, 1", node: str = "y = PRelu(x, s)", size: str = "6") -> str:
     return f"""<ir_version: 9, opset_import: ["" : 17]>
     g (float[2, 4, {size}, 5] x, float[4, 1, 1] dynamic) => (float[2, 4, {size}, 5] y)
-    <float[{slope}] s> {{ {node} }}"""
+    <float[{slope}] s, float[1] steep = {{-50.0}}> {{ {node} }}"""
 
 
 def graph_of(text: str) -> gs.Graph:
@@ -55,6 +55,7 @@ def test_any_slope_is_exact_to_rounding(slopes: list[float], scale: float) -> No
     ("text", "reason"),
     [
         (network(node="y = PRelu(x, dynamic)"), "its slope 'dynamic' is not constant"),
+        (network(node="y = PRelu(x, steep)"), "its slope 50 is above 4"),
         (network(size="height"), "its shape is not static or its type not float32"),
     ],
 )

@@ -186,14 +186,6 @@ def test_rows_of_the_input_transform_are_the_known_fractions() -> None:
     np.testing.assert_allclose(b[5], [0, 1, 0, -float(half), 0, 1], atol=1e-12)
 
 
-def test_a_second_run_finds_nothing_to_do() -> None:
-    for machine in (SLOW, SLOW_MATMUL):
-        graph, _ = rewritten(network(x=(1, 64, 16, 16), channels=64), machine)
-        before = ops(graph)
-        assert winograd_conv(graph, cost=CostModel(machine, "fp32")).changed == 0
-        assert ops(graph) == before
-
-
 def test_the_cost_decides() -> None:
     model = network(x=(1, 64, 16, 16), channels=64)
     (reason,) = declined(model, replace(BUILT_IN, byte=10.0))

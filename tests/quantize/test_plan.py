@@ -1,5 +1,6 @@
 """Which nodes run on integers, which tensors are observed, and what the options change."""
 
+import numpy as np
 import pytest
 
 from calibration.ranges import clipped_range
@@ -371,3 +372,43 @@ def test_repeated_node_names_are_refused() -> None:
 
     with pytest.raises(ValueError, match="node names are not unique"):
         plan_int8(graph, Int8Options())
+
+
+def test_a_constant_spread_by_gathers_stays_bytes_all_the_way() -> None:
+    text = """g (float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)
+    <float[4, 4, 1, 1] v, float[4, 4, 1, 1] w, float[1, 4, 3, 1] kinds,
+     int64[6] rows = {0, 1, 1, 1, 1, 2}, int64[6] columns = {0, 0, 0, 0, 0, 0}>
+    { c = Conv(x, v)  a = Gather<axis = 2>(kinds, rows)  m = Gather<axis = 3>(a, columns)
+      s = Add(c, m)  y = Conv(s, w) }"""
+    result = quantize(network(text))
+
+    gathers = [node for node in result.qdq.nodes if node.op == "Gather"]
+    assert [node.inputs[0].dtype for node in gathers] == [np.uint8, np.uint8]
+    assert result.report.operators["QLinearAdd"] == 1
+    assert result.sqnr_db(random_feeds(result.model)) > 25
+
+
+def test_a_gather_by_unknown_indices_leaves_its_constant_in_float() -> None:
+    text = """g (float[1, 4, 6, 6] x, int64[1] i) => (float[1, 4, 6, 6] y)
+    <float[4, 4, 1, 1] v, float[4, 4, 1, 1] w, float[3, 4, 1, 1] kinds>
+    { c = Conv(x, v)  k = Gather<axis = 0>(kinds, i)  s = Add(c, k)  y = Conv(s, w) }"""
+    plan = plan_int8(network(text), Int8Options())
+
+    assert {node.op: node.reason for node in plan.nodes if node.form is Form.FLOAT} == {
+        "Gather": "'kinds' is a constant"
+    }
+
+
+def test_interpolation_weights_on_the_left_are_stored_exactly() -> None:
+    text = """g (float[1, 4, 4, 4] x) => (float[1, 4, 3, 4] y)
+    <float[4, 4, 1, 1] v, float[4, 4, 1, 1] w,
+     float[3, 4] r = {0.75, 0.25, 0.0, 0.0, 0.0, 0.25, 0.75, 0.0, 0.0, 0.0, 0.25, 0.75}>
+    { c = Conv(x, v)  m = MatMul(r, c)  y = Conv(m, w) }"""
+    result = quantize(network(text))
+
+    stored = next(node for node in result.qdq.nodes if node.outputs[0].name == "r_dequantized")
+    values, scale = (tensor.values for tensor in stored.inputs[:2])
+    np.testing.assert_array_equal(
+        np.float32(values) * scale * 4, [[3, 1, 0, 0], [0, 1, 3, 0], [0, 0, 1, 3]]
+    )
+    assert result.ran_as("MatMul") == "QLinearMatMul"

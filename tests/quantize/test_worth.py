@@ -94,3 +94,15 @@ def test_no_other_choice_is_cheaper(
         for choice in product([False, True], repeat=len(names))
     )
     assert chosen <= min(total(graph, on, other) for other in others) + 1e-9
+
+
+def test_pixels_that_are_bytes_need_no_conversion() -> None:
+    graph = graph_of(
+        """<ir_version: 9, opset_import: ["" : 17]>
+        g (uint8[1, 8, 6, 6] x) => (float[1, 8, 1, 1] y) <float[8, 8, 6, 6] w>
+        { f = Cast<to = 1>(x) [first] y = Conv(f, w) }"""
+    )
+    on = machine(conv_float=9.0, conv_int8=1.0, quantize=200.0)
+    assert kept(graph, on) == set()
+    taken = graph_of(NETWORK.replace("[sum] y = Add(r, p)", "y = Add(r, p)"))
+    assert "dense" in kept(taken, on)
