@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,7 @@ BUILT_IN: Final = Machine(
     resize_cubic=45.0,
     resize_int8=0.3,
     quantize=0.15,
-    node=1000,
+    node=2000,
 )
 """Rounded figures of a 2024 x86 server core with AVX-512 VNNI (`modc tune` prints such a list)."""
 
@@ -107,7 +108,14 @@ def read_machine(path: Path) -> Machine:
         raise MissingRequirementError(
             "the file has other constants than this version of modc uses", where=str(path), fix=fix
         )
-    return Machine(**facts)
+    for name in sorted(names - {"source"}):
+        if not (isinstance(facts[name], int | float) and 0 <= facts[name] < inf):
+            raise MissingRequirementError(
+                f"{name} is {facts[name]!r}, expected a number of nanoseconds",
+                where=str(path),
+                fix=fix,
+            )
+    return Machine(**{**facts, "source": str(facts["source"])})
 
 
 def write_machine(machine: Machine, path: Path) -> None:

@@ -29,6 +29,7 @@ from compiler.passes.merge_reshape import merge_reshape
 from compiler.passes.merge_transpose import merge_transpose
 from compiler.passes.mix_taps import mix_taps
 from compiler.passes.normalize_gemm import normalize_gemm
+from compiler.passes.normalize_resize import normalize_resize
 from compiler.passes.remove_dead import remove_dead
 from compiler.passes.remove_identity import remove_identity
 from compiler.passes.replace_conv_transpose import replace_conv_transpose
@@ -50,6 +51,7 @@ FLOAT_PASSES: Final[tuple[Pass, ...]] = (
     remove_identity,
     merge_duplicates,
     normalize_gemm,
+    normalize_resize,
     fuse_pad,
     fuse_batch_norm,
     fuse_scale,

@@ -84,7 +84,7 @@ def _composes(tensor: gs.Tensor, small: _Tiling, large: _Tiling) -> bool:
     if small.kernel == large.kernel:
         return False
     return all(
-        many % few == 0 and (small.rounds_up == large.rounds_up or size % few == 0)
+        many % few == 0 and many <= size and (small.rounds_up == large.rounds_up or size % few == 0)
         for size, few, many in zip(tensor.shape[2:], small.kernel, large.kernel, strict=True)
     )
 

@@ -57,6 +57,19 @@ class _Axis:
     scale: np.float32
 
 
+def misjudged_size(resize: gs.Node) -> bool:
+    """Whether ONNX Runtime makes another size of a Resize than shape inference says.
+
+    It multiplies sizes and scales in float32 before it rounds down; shape inference is exact.
+    """
+    scales = constant_value(resize.inputs[2]) if len(resize.inputs) > 2 else None
+    x, y = resize.inputs[0], resize.outputs[0]
+    if scales is None or len(scales) != len(x.shape or ()) or not (is_static(x) and is_static(y)):
+        return False
+    sizes = np.floor(np.array(x.shape, np.float32) * scales.astype(np.float32))
+    return bool((sizes != y.shape).any())
+
+
 def reads_resize(node: gs.Node) -> bool:
     """Whether the first input of `node` comes from a Resize."""
     before = producer(node.inputs[0])

@@ -4,9 +4,9 @@
 
 over the taps t of the kernel. z is a 1x1 Conv to taps * Cout channels, and the sum is a Conv with
 the kernel, pads, strides and dilations of the original whose weights are 0 and 1. Zero padding of z
-is zero padding of x, as z has no bias. The multiply-accumulates are the same, but kernels compute
-output channels in blocks of 16 and gather every input channel of every tap: one output channel
-costs about as much as 16. The head of a segmentation network is the usual case.
+is zero padding of x, as z has no bias. The small Conv multiplies with many zeros; but kernels
+compute output channels in blocks of 16 and gather every input channel of every tap, so that one
+output channel costs about as much as 16. The head of a segmentation network is the usual case.
 """
 
 from typing import Final

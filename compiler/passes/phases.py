@@ -193,9 +193,18 @@ def _drop_unseen(draft: Draft, site: ConvSite) -> ConvSite:
         return site
     height, width = int(site.x.shape[2]), int(site.x.shape[3])
     size = (height + top + bottom, width + left + right)
+    if min(size) <= 0:
+        return _of_nothing(draft, site)
     seen = _crop(draft, site.x, size, axes=(2, 3), start=(-top, -left))
     top, left, bottom, right = (max(pad, 0) for pad in site.pads)
     return replace(site, x=seen, pads=(top, left, bottom, right))
+
+
+def _of_nothing(draft: Draft, site: ConvSite) -> ConvSite:
+    """A Conv of the size of `site` that yields its bias: zero weights, on the first pixel."""
+    pixel = _crop(draft, site.x, (1, 1), axes=(2, 3))
+    below, beside = (size + taps - 2 for size, taps in zip(site.size, site.kernel, strict=True))
+    return replace(site, x=pixel, weight=0 * site.weight, pads=(0, 0, below, beside))
 
 
 def _crop(

@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+import onnx_graphsurgeon as gs
+
 from calibration.table import write_table
 from compiler.bundle.write import new_bundle
 from compiler.config.model import BuildConfig
@@ -163,7 +166,7 @@ def compile_model(
             *(quantized.warnings if quantized else ()),
             *_integer_warnings(report),
             *_skip_warnings(samples),
-            *_accuracy_warnings(result),
+            *_accuracy_warnings(result, graph),
         )
         build = Build(
             name=config.name,
@@ -243,8 +246,10 @@ def _data_notes(config: BuildConfig, samples: Samples | None) -> list[str]:
     return [f"dataset.path {config.dataset.path} has no usable files; random inputs stand in"]
 
 
-def _accuracy_warnings(result: VerifyResult) -> list[str]:
-    if result.sqnr_db >= POOR_SQNR_DB:
+def _accuracy_warnings(result: VerifyResult, graph: gs.Graph) -> list[str]:
+    """SQNR says nothing about class numbers."""
+    classes = any(np.issubdtype(one.dtype, np.integer) for one in graph.outputs)
+    if result.sqnr_db >= POOR_SQNR_DB or classes:
         return []
     return [
         f"SQNR is {result.sqnr_db:.1f} dB: the compiled network differs from fp32 about as much "

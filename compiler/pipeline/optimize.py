@@ -8,6 +8,7 @@ import onnx_graphsurgeon as gs
 from compiler.config.backend import Backend
 from compiler.cost.model import CostModel, Precision
 from compiler.passes import Pass, float32_passes, name_of, rewrite_passes
+from compiler.passes.interpolation import misjudged_size
 from compiler.passes.result import PassResult
 from compiler.passes.run import run_passes
 from compiler.pipeline.tune import machine_for
@@ -41,6 +42,13 @@ def optimize(
     """
     if not backend.optimize.rewrite or backend.dtype == "fp16":
         return []
+    resizes = [node for node in graph.nodes if node.op == "Resize"]
+    if wrong := [node.outputs[0].name for node in resizes if misjudged_size(node)]:
+        warning = (
+            f"nothing was rewritten: by its scales, ONNX and ONNX Runtime disagree on the size of "
+            f"'{wrong[0]}'; give the Resize sizes instead"
+        )
+        return [PassResult("rewrite", warnings=[warning])]
     results = run_passes(graph, (*float_passes, *rewrite_passes(cost)))
     if backend.dtype == "fp32" and backend.optimize.winograd:
         results += run_passes(graph, float32_passes(cost), rounds=1)

@@ -180,6 +180,10 @@ def _original_of(
             return None, [f"the compiled network alone: {what}; name it with --original"]
     else:
         path = resolve_input(str(given), Path.cwd(), where="--original")
+        if not path.is_file():
+            raise BuildFileError(
+                f"{given} is no file", where="--original", fix="name the network, an ONNX file"
+            )
         if file_fact(path).sha256 not in known:
             notes.append(f"{path} is not the file that the bundle was made from")
     frontend = config.frontend.model_copy(update={"checkpoint": str(path)})

@@ -232,6 +232,8 @@ def _place_by_hand(node: gs.Node, output: gs.Variable, zero_point: gs.Constant) 
     inputs = [dequantize.inputs[0], *node.inputs[1:]]
     if node.op == "Pad" and node.attrs.get("mode", "constant") == "constant":
         inputs[2:3] = [zero_point]
+    elif node.op == "Pad":
+        inputs[2:3] = [gs.Variable.empty()] * len(inputs[2:3])  # a value that is not used
     node.inputs = inputs
     node.outputs = [output]
 

@@ -61,6 +61,7 @@ def tensor_parameters(
     if missing:
         raise ValueError(f"no calibrated range for {', '.join(map(repr, missing))}")
     found: dict[str, Parameters] = {}
+    zeros = _never_anything_else(plan, ranges, constants)
     family: dict[str, str] = {}
     for name, tensor in plan.tensors.items():
         family[name] = family[tensor.of[0]] if tensor.source is ScaleFrom.INPUT else name
@@ -73,7 +74,8 @@ def tensor_parameters(
         elif tensor.source is ScaleFrom.BYTES:
             found[name] = BYTES
         elif tensor.source is ScaleFrom.UNION:
-            found[name] = _union([found[family[member]] for member in tensor.of])
+            roots = [family[member] for member in tensor.of]
+            found[name] = _union([found[root] for root in roots if root not in zeros] or [UNIT])
     # Last Concat first: a Concat that only feeds another one hands the common scale on.
     for name, tensor in reversed(list(plan.tensors.items())):
         for member in tensor.joins:
@@ -115,6 +117,14 @@ def _calibrated(name: str, tensor: TensorPlan, measured: TensorRange) -> Paramet
         )
     scale = min(float(measured.scale), tensor.upper / LEVELS)
     return Parameters(float(np.float32(scale)), int(measured.zero_point))
+
+
+def _never_anything_else(
+    plan: Int8Plan, ranges: Mapping[str, TensorRange], constants: Mapping[str, NDArray[np.float32]]
+) -> set[str]:
+    """Tensors of zeros: whatever their scale, they need no room in a common one."""
+    observed = {name for name in plan.observed if ranges[name].minimum == ranges[name].maximum == 0}
+    return observed | {name for name, values in constants.items() if not values.any()}
 
 
 def _union(members: list[Parameters]) -> Parameters:

@@ -146,6 +146,12 @@ def test_constants_are_stored_and_read_back(tmp_path: Path) -> None:
     with pytest.raises(MissingRequirementError, match="other constants") as caught:
         read_machine(path)
     assert caught.value.fix == "run: modc tune"
+    write_machine(BUILT_IN, path)
+    for wrong in ("NaN", "-1", '"fast"', "null"):
+        path.write_text(path.read_text().replace('"byte": 0.02857142857142857', f'"byte": {wrong}'))
+        with pytest.raises(MissingRequirementError, match=r"byte is .*, expected a number"):
+            read_machine(path)
+        write_machine(BUILT_IN, path)
     path.unlink()
     with pytest.raises(MissingRequirementError, match="cannot be read"):
         read_machine(path)

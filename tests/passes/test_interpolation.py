@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compiler.graph.convert import infer_shapes, to_graph
-from compiler.passes.interpolation import resize_operators, upsampled
+from compiler.passes.interpolation import misjudged_size, resize_operators, upsampled
 from tests.support.models import model_from_text, run
 
 TRANSFORMATIONS = (
@@ -199,3 +199,25 @@ def test_a_tensor_that_is_not_enlarged_has_no_smaller_source() -> None:
     graph = graph_of(network('mode = "nearest"', sizes=(1, 2, 2, 2)))
     assert upsampled(graph.inputs[0]) == "its input is not resized"
     assert upsampled(graph.outputs[0]) == "its Resize does not enlarge"
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1.4, True), (1.5, False)])
+def test_sizes_on_which_onnx_and_onnx_runtime_disagree_are_noticed(
+    scale: float, expected: bool
+) -> None:
+    graph = graph_of_resize(scale)
+    (node,) = graph.nodes
+    assert misjudged_size(node) is expected
+    node.inputs = [node.inputs[0], gs.Variable.empty(), gs.Variable.empty()]
+    assert not misjudged_size(node)
+
+
+def graph_of_resize(scale: float) -> gs.Graph:
+    model = model_from_text(
+        f"""<ir_version: 9, opset_import: ["" : 17]>
+        g (float[1, 1, 40, 40] x) => (float y) <float[4] s = {{1.0, 1.0, {scale}, {scale}}}>
+        {{ y = Resize<mode = "linear">(x, , s) }}"""
+    )
+    graph = to_graph(model)
+    infer_shapes(graph)
+    return graph

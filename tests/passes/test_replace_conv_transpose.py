@@ -14,6 +14,7 @@ from compiler.passes.replace_conv_transpose import replace_conv_transpose
 from compiler.passes.result import Skip
 from tests.support.machines import FREE
 from tests.support.models import model_from_text, ops, run
+from tests.support.rewrites import rewritten
 
 SHUFFLE = ["Transpose", "Reshape", "Transpose", "Reshape", "Transpose"]
 
@@ -184,3 +185,12 @@ def test_random_forms_are_replaced_exactly(
         ),
         precision,
     )
+
+
+def test_a_phase_that_sees_nothing_of_the_input_yields_the_bias() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 17]>
+    g (float[1, 1, 1, 10] x) => (float y) <float[1, 2, 3, 3] w, float[2] b>
+    { y = ConvTranspose<strides = [2, 2], pads = [2, 2, 0, 2]>(x, w, b) }"""
+    for precision in ("fp32", "int8"):
+        _, result = rewritten(text, replace_conv_transpose, FREE, precision)
+        assert result.changed == 1

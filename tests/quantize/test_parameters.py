@@ -9,7 +9,8 @@ from calibration.ranges import TensorRange
 from compiler.quantize.op_rules import ScaleFrom
 from compiler.quantize.parameters import Parameters, constants_of, covering, tensor_parameters
 from compiler.quantize.plan import Int8Options, Int8Plan, plan_int8
-from tests.quantize.networks import as_range, network
+from tests.quantize.networks import as_range, network, quantize
+from tests.support.models import random_feeds
 
 TWO_BRANCHES = """g (float[1, 2, 8, 8] x) => (float[1, 2, 6, 6] y)
 <float[3, 2, 1, 1] w, float[3, 2, 1, 1] v, float[2, 6, 3, 3] u>
@@ -139,3 +140,12 @@ def test_a_constant_is_scaled_by_its_own_values() -> None:
 
     assert plan.tensors["k"].source is ScaleFrom.VALUES
     assert result["k"].scale == np.float32(1 / 255)
+
+
+def test_a_tensor_of_zeros_takes_no_room_in_a_concat() -> None:
+    text = """g (float[1, 2, 4, 4] x) => (float[1, 2, 4, 4] y)
+    <float[2, 2, 1, 1] v, float[2, 2, 1, 1] u = {0.0, 0.0, 0.0, 0.0}, float[2, 4, 1, 1] w>
+    { a = Conv(x, v)  z = Conv(x, u)  t = Concat<axis = 1>(a, z)  y = Conv(t, w) }"""
+    result = quantize(network(text))
+    assert result.ranges["z"].maximum == 0.0
+    assert result.sqnr_db(random_feeds(result.model)) > 30

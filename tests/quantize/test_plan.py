@@ -412,3 +412,15 @@ def test_interpolation_weights_on_the_left_are_stored_exactly() -> None:
         np.float32(values) * scale * 4, [[3, 1, 0, 0], [0, 1, 3, 0], [0, 0, 1, 3]]
     )
     assert result.ran_as("MatMul") == "QLinearMatMul"
+
+
+def test_a_reflecting_pad_with_a_value_runs_on_bytes() -> None:
+    text = """g (float[1, 4, 6, 6] x) => (float[1, 4, 6, 6] y)
+    <float[4, 4, 1, 1] v, float[4, 4, 3, 3] w, int64[8] pads = {0, 0, 1, 1, 0, 0, 1, 1},
+     float value = {3.0}>
+    { c = Conv(x, v)  p = Pad<mode = "reflect">(c, pads, value)  y = Conv(p, w) }"""
+    result = quantize(network(text))
+
+    assert result.ran_as("Pad") == "Pad"
+    assert result.report.float_nodes == ()
+    assert result.sqnr_db(random_feeds(result.model)) > 25
