@@ -1,6 +1,8 @@
-"""Lets tests import `tests.support` from any working folder."""
+"""Lets tests import `tests.support` from any working folder, and keeps them off the user's cache."""
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["MODC_CACHE"] = "off"

@@ -172,6 +172,99 @@ def profile(
 
 
 @app.command()
+def diff(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="Bundle (…/<name>/mod or its folder) or MODEL.onnx.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise; it is compared with A.")],
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Image to feed, through the bundle's preprocessing; else random values."),
+    ] = None,
+    no_run: Annotated[
+        bool, typer.Option("--no-run", help="Compare graphs, builds and scales only.")
+    ] = False,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Most nodes, scales and layers to list; 0 lists all.")
+    ] = 15,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 1 unless A and B are identical.")
+    ] = False,
+    allow_custom_code: CustomCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two bundles, or a bundle and an ONNX file: graphs, scales, values, speed.
+
+    Example: modc diff deploy_weights/net_int8/mod net.onnx --image street.png
+    """
+    from compiler.cli.diff import diff as command
+
+    identical = command(
+        a,
+        b,
+        image=image,
+        run=not no_run,
+        limit=limit,
+        allow_custom_code=allow_custom_code,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    if exit_code and not identical:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sensitivity(
+    model: Prefix,
+    limit: Annotated[int, typer.Option(min=0, help="Most layers to list; 0 lists all.")] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rank the layers of an int8 bundle by the error that each adds.
+
+    Example: modc sensitivity -m deploy_weights/official_unet3p_int8/mod --limit 0
+    """
+    from compiler.cli.sensitivity import sensitivity as command
+
+    command(model, limit=limit, as_json=as_json)
+
+
+@app.command()
+def debug(
+    model: Prefix,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="BUILD.yaml",
+            help="Build file of the bundle; else the one it holds, with its unchanged network.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Most layers to look into; 0 looks into all.")
+    ] = 5,
+    images: Annotated[int, typer.Option(min=1, help="Most images to measure accuracy on.")] = 20,
+    allow_custom_code: CustomCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell why an int8 bundle loses accuracy, price each way out, and print a patch that helps.
+
+    Example: modc debug -m deploy_weights/official_unet3p_int8/mod --limit 3
+    """
+    from compiler.cli.debug import debug as command
+
+    command(
+        model,
+        config=config,
+        limit=limit,
+        images=images,
+        allow_custom_code=allow_custom_code,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
+@app.command()
 def tune(
     path: Annotated[
         Path | None,
@@ -187,6 +280,46 @@ def tune(
     from compiler.cli.tune import tune as command
 
     command(path, as_json=as_json, quiet=quiet)
+
+
+cache_commands = typer.Typer()
+app.add_typer(cache_commands, name="cache")
+
+
+@cache_commands.callback(invoke_without_command=True)
+def cache(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List what earlier builds left for later ones to reuse.
+
+    The folder is $MODC_CACHE, else modc/stages in the user's cache; MODC_CACHE=off turns it off.
+    """
+    if context.invoked_subcommand is None:
+        from compiler.cli.cache import show
+
+        show(as_json=as_json)
+
+
+@cache_commands.command("prune")
+def cache_prune(
+    max_size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Leave so much, such as 1GiB; what was used last stays."),
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="DAYS", help="Remove what was not used for so long."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
+) -> None:
+    """Remove entries; without options, those beyond the limit that builds keep to anyway.
+
+    Example: modc cache prune --max-size 1GiB --older-than 30
+    """
+    from compiler.cli.cache import prune
+
+    prune(max_size, older_than, everything=everything)
 
 
 @app.command()
@@ -299,8 +432,11 @@ def _called_as() -> str:
 
 
 def _show_log() -> None:
-    """Commands print what they find themselves; of the log they show only that a build waits."""
+    """Of the log, commands show that a build waits, or goes on without the cache; no more."""
     logging.getLogger("compiler").addHandler(logging.NullHandler())
-    bundles = logging.getLogger("compiler.bundle")
-    if not bundles.handlers:
-        bundles.addHandler(logging.StreamHandler())
+    for name in ("compiler.bundle", "compiler.pipeline.cache"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler()
+            handler.setLevel(logging.WARNING)
+            logger.addHandler(handler)

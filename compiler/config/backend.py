@@ -7,8 +7,9 @@ from pydantic import ConfigDict, Field, field_validator
 from compiler.config.base import ACTED_ON, Number, Section, Whole, ignored
 
 Engine = Literal["onnxruntime", "tvm_vacc", "tvm_runmodel"]
-Precision = Literal["fp32", "fp16", "int8"]
-CalibrateMode = Literal["kl_divergence", "percentile", "max", "mse"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+CalibrateMode = Literal["auto", "kl_divergence", "percentile", "max", "mse"]
+AccuracyMetric = Literal["miou", "fg_iou", "dice", "cosine", "sqnr"]
 LayerRef = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
 
 _REFUSED = {
@@ -64,13 +65,45 @@ class DynamicParams(Section):
     enable_graph_partition: bool | None = ignored("Split the graph for accelerator memory.")
 
 
+class AccuracyData(Section):
+    """Images, and masks where the metric needs them."""
+
+    images: Annotated[str, Field(min_length=1)] = Field(description="Folder of images.")
+    masks: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="Folder of masks with the names of the images."
+    )
+
+
+class Accuracy(Section):
+    """How much an int8 build may lose, and how long it may search for the layers to keep float."""
+
+    metric: AccuracyMetric = Field(
+        default="sqnr",
+        description="`miou`, `fg_iou` and `dice` in points; `cosine` in points of 100; `sqnr` as "
+        "the noise's share of the signal, in percent.",
+    )
+    max_drop: Number = Field(
+        default=0.3, ge=0, description="Points that may be lost against the float network."
+    )
+    data: AccuracyData | None = Field(
+        default=None,
+        description="Images and masks to measure on; default: those of `verify`, and for `cosine` "
+        "and `sqnr` those of `dataset`.",
+    )
+    images: Whole = Field(default=100, ge=1, description="Most images to measure on.")
+    max_minutes: Number = Field(
+        default=5.0, gt=0, description="Longest search; the best set found by then is taken."
+    )
+
+
 class Quantize(Section):
     """How an int8 build chooses its scales, and which layers stay in float."""
 
     calibrate_mode: CalibrateMode = Field(
         default="percentile",
-        description="Rule for the saturation threshold of each activation. `kl`, `minmax` and "
-        "`min_max` are read as `kl_divergence` and `max`.",
+        description="Rule for the saturation threshold of each activation; `auto` chooses among "
+        "them tensor by tensor, by what the next layers make of it. `kl`, `minmax` and `min_max` "
+        "are read as `kl_divergence` and `max`.",
     )
     calibrate_range: Number = Field(
         default=0.99999,
@@ -81,9 +114,28 @@ class Quantize(Section):
     quantize_per_channel: bool = Field(
         default=True, description="One weight scale per output channel, else one per tensor."
     )
-    weight_scale: Literal["max", "power2"] = Field(
+    weight_scale: Literal["max", "power2", "mse"] = Field(
         default="max",
-        description="Weight range: `max` is max|w|, `power2` the next power of two above it.",
+        description="Weight range: `max` is max|w|, `power2` the next power of two above it, "
+        "`mse` the one that rounds the weights least.",
+    )
+    equalize: bool = Field(
+        default=True,
+        description="Even out the channels of an activation where that lowers the noise: powers "
+        "of two move from one layer's weights to the next.",
+    )
+    bias_correction: bool = Field(
+        default=True,
+        description="Take from each bias what rounded weights add to the layer's mean output.",
+    )
+    round_weights: Literal["nearest", "adaptive"] = Field(
+        default="nearest",
+        description="`adaptive` rounds each weight up or down so that the layer's output changes "
+        "least on the calibration data; it takes longer.",
+    )
+    reduce_range: bool = Field(
+        default=False,
+        description="Weights of 7 bits, for CPUs without VNNI, whose 16-bit sums would saturate.",
     )
     skip_conv_layers: tuple[LayerRef, ...] = Field(
         default=(),
@@ -96,6 +148,15 @@ class Quantize(Section):
     exclude_layers: tuple[LayerRef, ...] = Field(
         default=(),
         description="Layers of any kind that stay in float; indices count all quantizable layers.",
+    )
+    uint16_layers: tuple[LayerRef, ...] = Field(
+        default=(),
+        description="Layers whose inputs and outputs take 16 bits, named as in exclude_layers. "
+        "CPU engines compute them in float.",
+    )
+    accuracy: Accuracy | None = Field(
+        default=None,
+        description="Keep layers in float until the network loses no more than this.",
     )
     quantize_operators: tuple[str, ...] = Field(
         default=(),

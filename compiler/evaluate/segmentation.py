@@ -1,10 +1,11 @@
 """Segmentation metrics, computed on class maps at the network's resolution.
 
-Two families that must not be mixed: `foreground_iou` is a mean of per-image ratios (portrait
-matting), `mean_iou` a ratio of sums over the whole set (street scenes).
+Two families that must not be mixed: `foreground_iou` and `dice` are means of per-image ratios
+(portrait matting), `mean_iou` a ratio of sums over the whole set (street scenes).
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,10 +15,10 @@ ClassMap = NDArray[np.int64]
 
 
 @dataclass(slots=True)
-class ForegroundIou:
-    """Mean over images of |P and T| / |P or T|, foreground = class 1 and above.
+class _PerImage(ABC):
+    """Mean over images of a ratio of pixel counts; foreground is class 1 and above.
 
-    An image without foreground in prediction and truth has no IoU; it is left out and counted
+    An image without foreground in prediction and truth has no ratio; it is left out and counted
     in `empty`.
     """
 
@@ -28,16 +29,40 @@ class ForegroundIou:
     def add(self, predicted: ClassMap, truth: ClassMap) -> None:
         """Take one image into account; both maps have shape (H, W)."""
         inside, expected = predicted > 0, truth > 0
+        both = int(np.count_nonzero(inside & expected))
         union = int(np.count_nonzero(inside | expected))
         if union == 0:
             self.empty += 1
             return
         self.images += 1
-        self._total += int(np.count_nonzero(inside & expected)) / union
+        self._total += self._ratio(both, union)
 
     def value(self) -> float:
-        """Mean IoU of the foreground in points; NaN before the first image."""
+        """Mean of the ratio in points; NaN before the first image."""
         return 100 * self._total / self.images if self.images else math.nan
+
+    @abstractmethod
+    def _ratio(self, both: int, union: int) -> float:
+        """Ratio of one image, from the pixels of the intersection and of the union."""
+
+
+@dataclass(slots=True)
+class ForegroundIou(_PerImage):
+    """Mean over images of |P and T| / |P or T|."""
+
+    def _ratio(self, both: int, union: int) -> float:
+        return both / union
+
+
+@dataclass(slots=True)
+class Dice(_PerImage):
+    """Mean over images of 2 |P and T| / (|P| + |T|), the F1 score of the foreground.
+
+    Source: Dice, "Measures of the Amount of Ecologic Association Between Species", 1945.
+    """
+
+    def _ratio(self, both: int, union: int) -> float:
+        return 2 * both / (both + union)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -33,8 +34,7 @@ def to_graph(model: onnx.ModelProto) -> gs.Graph:
     """Graph of `model`, by the rules above. External data must have been loaded before."""
     graph = gs.import_onnx(model)
     graph.doc_string = ""
-    for constant in _constants(graph):
-        _ = constant.values  # loads them, so that the graph does not keep the model alive
+    _load_constants(graph)
     _lift_constant_nodes(graph)
     name_nodes(graph)
     return graph
@@ -94,6 +94,31 @@ def save_model(graph: gs.Graph, path: Path, data: Path | None = None) -> None:
     with data.open("wb") as file:
         _insert(model, graph, [_write_external(weight, file, data.name) for weight in weights])
     path.write_bytes(to_bytes(model))
+
+
+def load_graph(path: Path) -> gs.Graph:
+    """Graph that `save_model` has written; saved again, it gives the same bytes.
+
+    Weights in a data file are not read but mapped into memory, read-only, and cost no time and no
+    memory until they are used. The data file must stay as it is for as long as the graph lives: it
+    may be deleted, but never be written over, not by saving this graph either.
+
+    Raises:
+        ValueError: The file is no model, or its data file is cut off or in another folder.
+        OSError: A file cannot be read.
+    """
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise ValueError(f"{path.name} is no ONNX model") from error
+    graph = gs.import_onnx(model)
+    mapped = _map_weights(model.graph.initializer, path.parent)
+    for name, tensor in graph.tensors().items():
+        if name in mapped:
+            tensor.values = mapped[name]
+            tensor.data_location = None  # where they came from; not where they are to go
+    _load_constants(graph)
+    return graph
 
 
 def check_model(model: onnx.ModelProto | Path) -> None:
@@ -165,6 +190,12 @@ def _constants(graph: gs.Graph) -> list[gs.Constant]:
     return [tensor for tensor in tensors if isinstance(tensor, gs.Constant)]
 
 
+def _load_constants(graph: gs.Graph) -> None:
+    """Let no constant keep the model alive that it was imported from."""
+    for constant in _constants(graph):
+        _ = constant.values
+
+
 def _lift_constant_nodes(graph: gs.Graph) -> None:
     for each in graph_and_subgraphs(graph):
         outputs = {id(tensor) for tensor in each.outputs}
@@ -200,7 +231,7 @@ def _export(graph: gs.Graph) -> tuple[onnx.ModelProto, list[gs.Constant]]:
             tensor.to_variable(tensor.dtype, tensor.shape)
             tensor.type = "tensor_type"  # which gs 0.6.1 forgets
     imports = onnx.helper.make_opsetid("", graph.opset)
-    model = gs.export_onnx(bare, opset_imports=[imports])
+    model = gs.export_onnx(bare, opset_imports=[imports, *_other_domains(graph)])
     infos = [info for info in model.graph.value_info if info.name not in held]
     del model.graph.value_info[:]
     model.graph.value_info.extend(infos)
@@ -208,6 +239,14 @@ def _export(graph: gs.Graph) -> tuple[onnx.ModelProto, list[gs.Constant]]:
     model.producer_version = ""
     model.ir_version = max(8, onnx.helper.find_min_ir_version_for([imports]))
     return model, weights
+
+
+def _other_domains(graph: gs.Graph) -> list[onnx.OperatorSetIdProto]:
+    """Versions of the domains that nodes of `graph` use besides the standard one."""
+    nodes = [node for each in graph_and_subgraphs(graph) for node in each.nodes]
+    used = {node.domain for node in nodes if node.domain}
+    known = {one.domain: one.version for one in graph.import_domains or ()}
+    return [onnx.helper.make_opsetid(domain, known.get(domain, 1)) for domain in sorted(used)]
 
 
 def _insert(model: onnx.ModelProto, graph: gs.Graph, weights: Iterable[onnx.TensorProto]) -> None:
@@ -231,6 +270,28 @@ def _write_external(weight: gs.Constant, file: BinaryIO, location: str) -> onnx.
     for key, text in {"location": location, "offset": offset, "length": values.nbytes}.items():
         proto.external_data.add(key=key, value=str(text))
     return proto
+
+
+def _map_weights(initializers: Iterable[onnx.TensorProto], folder: Path) -> dict[str, NDArray[Any]]:
+    """Values of the external ones among `initializers`, as views of their mapped file."""
+    files: dict[str, NDArray[np.uint8]] = {}
+    weights = {}
+    for proto in initializers:
+        if proto.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        entries = {entry.key: entry.value for entry in proto.external_data}
+        location, offset, length = (entries[key] for key in ("location", "offset", "length"))
+        if Path(location).name != location:
+            raise ValueError(f"weight '{proto.name}' lies in another folder: {location}")
+        if location not in files:
+            files[location] = np.memmap(folder / location, np.uint8, mode="r").view(np.ndarray)
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
+        block = files[location][int(offset) :][: int(length)]
+        if block.size != int(length):
+            raise ValueError(f"weight '{proto.name}' is cut off: {location} is too short")
+        values = block.view(dtype.newbyteorder("<")).astype(dtype, copy=False)
+        weights[proto.name] = values.reshape(tuple(proto.dims))
+    return weights
 
 
 def _first_lines(error: Exception) -> str:

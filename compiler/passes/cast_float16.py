@@ -10,8 +10,9 @@
 4. A node that reads one float tensor and yields none (Shape, ArgMax, Cast) takes either type.
 5. Casts stand where the two meet, once per tensor, and at the inputs and outputs of the graph,
    which keep their types. A pair that would convert back and forth is left out.
-6. Initializers are clamped to the largest float16, with a warning that names them; another says
-   how many values fall below the smallest normal float16.
+6. Initializers are clamped to the largest float16, with a warning that names them. Values below
+   the smallest normal float16, which many engines compute slowly or as 0, become 0 where that is
+   harmless (see `_harmless`); another warning counts them.
 
 Source: IEEE 754-2019 binary16: largest 65504, smallest normal 2^-14, smallest 2^-24.
 """
@@ -24,6 +25,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from numpy.typing import NDArray
 
 from compiler.graph.query import (
     is_graph_output,
@@ -40,6 +42,8 @@ SMALLEST_NORMAL = 2.0**-14
 SMALLEST = 6.0e-8  # 2^-24; smaller ones may round to 0
 HEADROOM = 8  # of the largest float16 over observed magnitudes; other images may go further
 LONGEST_SUM = 2**11  # from here on, adding 1 to a float16 sum of ones is lost
+ROUNDING = 2.0**-11  # rounding to float16 changes a normal number by at most this share of it
+NAMED = 3  # tensors that a warning names
 
 _RANGE = "exponentials, logarithms and products leave the range of float16"
 _SUM = "its sums of squares or products overflow in float16"
@@ -70,7 +74,7 @@ def cast_float16(graph: gs.Graph, *, largest: Mapping[str, float] = NOT_OBSERVED
         graph: After shape inference, which finds the element types; a node with an unknown one
             stays in float32. Inputs and outputs of the graph keep their types.
         largest: Observed largest magnitude of tensors, by name; what comes within a factor of
-            HEADROOM of the largest float16 stays in float32.
+            HEADROOM of the largest float16, or is not finite, stays in float32.
     """
     result = PassResult("cast_float16")
     graph.toposort()
@@ -193,8 +197,10 @@ def _why_not_small(node: gs.Node) -> str | None:
 
 def _why_not_large(node: gs.Node, largest: Mapping[str, float]) -> str | None:
     for tensor in [*node.inputs, *node.outputs]:
-        if largest.get(tensor.name, 0.0) > LARGEST / HEADROOM:
-            return f"'{tensor.name}' reaches {largest[tensor.name]:.0f}"
+        magnitude = largest.get(tensor.name, 0.0)
+        if not magnitude <= LARGEST / HEADROOM:  # NaN is neither below nor above
+            digits = np.format_float_positional(magnitude, 2, unique=False, fractional=False)
+            return f"'{tensor.name}' reaches about {digits.rstrip('.')}"
     return None
 
 
@@ -250,29 +256,57 @@ class _Weights:
 
     def __init__(self) -> None:
         self.clamped: dict[str, int] = {}
-        self.total = self.zeroed = self.subnormal = 0
+        self.tiny: dict[str, int] = {}
+        self.total = self.flushed = 0
 
     def round(self, constant: gs.Constant, name: str) -> gs.Constant:
         values = constant.values
         if beyond := int(np.count_nonzero(np.abs(values) > LARGEST)):
             self.clamped[constant.name] = beyond
         half = np.asarray(np.clip(values, -LARGEST, LARGEST), np.float16)
-        magnitude = np.abs(half)
         self.total += half.size
-        self.zeroed += int(np.count_nonzero((half == 0) & (values != 0)))
-        self.subnormal += int(np.count_nonzero((magnitude > 0) & (magnitude < SMALLEST_NORMAL)))
+        magnitude = np.abs(half)
+        tiny = (magnitude < SMALLEST_NORMAL) & (values != 0)
+        if tiny.any():
+            half[tiny & _harmless(magnitude, tiny)] = 0
+            self.tiny[constant.name] = int(np.count_nonzero(tiny))
+            self.flushed += int(np.count_nonzero(tiny & (half == 0)))
         return gs.Constant(name, half)
 
     def warnings(self) -> Iterator[str]:
         if self.clamped:
-            names = ", ".join(f"'{name}' ({count})" for name, count in self.clamped.items())
-            yield f"initializers clamped to ±{LARGEST:.0f}, with the number of values: {names}"
-        if self.zeroed or self.subnormal:
-            share = (self.zeroed + self.subnormal) / self.total
             yield (
-                f"{share:.2%} of {self.total} initializer values are below {SMALLEST_NORMAL:.2g}: "
-                f"{self.zeroed} became 0, {self.subnormal} lost digits (subnormal)"
+                f"initializers clamped to ±{LARGEST:.0f}, with the number of values: "
+                f"{_with_counts(self.clamped)}"
             )
+        if self.tiny:
+            count = sum(self.tiny.values())
+            most = dict(sorted(self.tiny.items(), key=lambda item: -item[1])[:NAMED])
+            yield (
+                f"{count / self.total:.2%} of {self.total} initializer values are below "
+                f"{SMALLEST_NORMAL:.2g}: {self.flushed} became 0, {count - self.flushed} lost "
+                f"digits (subnormal); most in {_with_counts(most)}"
+            )
+
+
+def _harmless(magnitude: NDArray[np.float16], tiny: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the tiny values may become 0, position by position.
+
+    Those of a row (along the first axis and along the second, of which one holds the channels of
+    the output) may if together they are no more than rounding takes from the rest. Sums of
+    float16 are exact in float64, so the answer does not depend on their order.
+    """
+    harmless = np.full(tiny.shape, magnitude.ndim > 0)  # a scalar has no rest
+    for axis in range(min(2, magnitude.ndim)):
+        others = tuple(i for i in range(magnitude.ndim) if i != axis)
+        whole = magnitude.sum(axis=others, dtype=np.float64, keepdims=True)
+        lost = magnitude.sum(axis=others, dtype=np.float64, keepdims=True, where=tiny)
+        harmless &= lost <= ROUNDING * whole
+    return harmless
+
+
+def _with_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"'{name}' ({count})" for name, count in counts.items())
 
 
 class _Conversion:

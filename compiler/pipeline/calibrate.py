@@ -1,18 +1,16 @@
 """Ranges of the observed tensors: from the calibration samples, or from a table."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from calibration.collect import collect
 from calibration.histogram import Histogram
 from calibration.ranges import TensorRange, range_of
-from calibration.table import read_table
+from calibration.table import read_table, write_table
 from compiler.config.backend import Quantize
 from compiler.errors import CalibrationError
-from compiler.pipeline.samples import Feeds, Samples
-from compiler.pipeline.sessions import Run
 from compiler.quantize.plan import Int8Options, Int8Plan
-from compiler.verify.compare import Tensors
 
 
 def int8_options(quantize: Quantize) -> Int8Options:
@@ -20,41 +18,32 @@ def int8_options(quantize: Quantize) -> Int8Options:
     return Int8Options(
         per_channel=quantize.quantize_per_channel,
         weight_scale=quantize.weight_scale,
+        reduce_range=quantize.reduce_range,
         skip_conv_layers=quantize.skip_conv_layers,
         skip_matmul_layers=quantize.skip_matmul_layers,
         exclude_layers=quantize.exclude_layers,
+        uint16_layers=quantize.uint16_layers,
         quantize_operators=quantize.quantize_operators,
         ops_usingfp=quantize.ops_usingfp,
     )
 
 
-def observe(
-    run: Run, plan: Int8Plan, samples: Samples, on_sample: Callable[[int], None]
-) -> dict[str, Histogram]:
-    """Histograms of the tensors that need a range, in one pass over the calibration samples.
+def choose_ranges(
+    plan: Int8Plan,
+    histograms: Mapping[str, Histogram],
+    mode: str,
+    methods: Mapping[str, str],
+    *,
+    fraction: float,
+) -> tuple[TensorRange, ...]:
+    """A range for every observed tensor.
 
     Args:
-        run: The float network, returning at least `plan.observed` (inputs are taken as given).
         plan: Names the tensors.
-        samples: Calibration data.
-        on_sample: Called with the number of samples done.
-
-    Raises:
-        CalibrationError: A sample cannot be used.
-    """
-    wanted = set(plan.observed)
-
-    def watched(feeds: Feeds) -> Tensors:
-        outputs = run(feeds)
-        return {name: value for name, value in {**feeds, **outputs}.items() if name in wanted}
-
-    return collect(watched, samples.feeds(samples.calibration), on_sample=on_sample)
-
-
-def choose_ranges(
-    plan: Int8Plan, histograms: Mapping[str, Histogram], quantize: Quantize
-) -> tuple[TensorRange, ...]:
-    """A range for every observed tensor, by the build file's calibrate_mode.
+        histograms: Of each of them.
+        mode: Threshold rule.
+        methods: Tensor -> another rule.
+        fraction: Share of the values that `percentile` keeps.
 
     Raises:
         CalibrationError: A tensor never had a finite value.
@@ -67,7 +56,7 @@ def choose_ranges(
             fix="check process_ops and the network: it overflows on the calibration samples",
         )
     return tuple(
-        range_of(name, histograms[name], quantize.calibrate_mode, fraction=quantize.calibrate_range)
+        range_of(name, histograms[name], methods.get(name, mode), fraction=fraction)
         for name in plan.observed
     )
 
@@ -81,27 +70,64 @@ def range_warnings(histograms: Mapping[str, Histogram]) -> tuple[str, ...]:
     )
 
 
-def ranges_from_table(plan: Int8Plan, path: Path) -> tuple[TensorRange, ...]:
+@dataclass(frozen=True, slots=True)
+class GivenRanges:
+    """A calibration table that somebody may have edited.
+
+    Args:
+        path: The file.
+        ranges: By tensor name.
+        equalized: Whether they hold for a network with equalized channels.
+    """
+
+    path: Path
+    ranges: Mapping[str, TensorRange]
+    equalized: bool
+
+    def of(self, plan: Int8Plan) -> tuple[TensorRange, ...]:
+        """The ranges of a plan's tensors.
+
+        Raises:
+            CalibrationError: The table lacks a tensor.
+        """
+        missing = [name for name in plan.observed if name not in self.ranges]
+        if missing:
+            some = ", ".join(missing[:5])
+            raise CalibrationError(
+                f"has no line for {len(missing)} of {len(plan.observed)} tensors: {some}",
+                where=str(self.path),
+                fix=_FRESH,
+            )
+        return tuple(self.ranges[name] for name in plan.observed)
+
+
+def read_ranges(path: Path) -> GivenRanges:
     """The ranges that a calibration table gives, without running the network.
 
     Raises:
-        CalibrationError: The table cannot be read, or lacks a tensor.
+        CalibrationError: The table cannot be read.
     """
-    fix = "compile without --calibration-table to get a fresh mod.calib.txt, and edit that"
     try:
-        given = {range_.name: range_ for range_ in read_table(path.read_text("utf-8"), str(path))}
+        text = path.read_text("utf-8")
+        ranges = {range_.name: range_ for range_ in read_table(text, str(path))}
     except OSError as error:
         raise CalibrationError(
-            f"cannot be read: {error.strerror}", where=str(path), fix=fix
+            f"cannot be read: {error.strerror}", where=str(path), fix=_FRESH
         ) from error
     except ValueError as error:
-        raise CalibrationError(str(error), where=str(path), fix=fix) from error
-    missing = [name for name in plan.observed if name not in given]
-    if missing:
-        some = ", ".join(missing[:5])
-        raise CalibrationError(
-            f"has no line for {len(missing)} of {len(plan.observed)} tensors: {some}",
-            where=str(path),
-            fix=fix,
-        )
-    return tuple(given[name] for name in plan.observed)
+        raise CalibrationError(str(error), where=str(path), fix=_FRESH) from error
+    return GivenRanges(path, ranges, equalized=text.startswith(_EQUALIZED))
+
+
+def ranges_text(ranges: Iterable[TensorRange], *, equalized: int) -> str:
+    """A calibration table, which says whether channels were equalized.
+
+    Args:
+        ranges: In graph order.
+        equalized: Number of tensors whose channels have factors.
+    """
+    return (f"{_EQUALIZED}: {equalized} tensors\n" if equalized else "") + write_table(ranges)
+
+
+_EQUALIZED: Final = "# For the network with equalized channels"
+_FRESH: Final = "compile without --calibration-table to get a fresh mod.calib.txt, and edit that"

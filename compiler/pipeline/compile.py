@@ -1,30 +1,35 @@
 """The order of the stages: one build file in, one verified bundle out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
-from calibration.table import write_table
 from compiler.bundle.write import new_bundle
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_output
 from compiler.errors import BuildFileError, CalibrationError, GraphError
 from compiler.graph.convert import save_model
-from compiler.passes import FLOAT16_PASSES, FLOAT_PASSES
+from compiler.passes import FLOAT_PASSES
+from compiler.passes.cast_float16 import cast_float16
 from compiler.passes.run import merge_results, run_passes
 from compiler.pipeline.build import Build, Size
-from compiler.pipeline.calibrate import int8_options
+from compiler.pipeline.cache import StageCache, default_folder
+from compiler.pipeline.calibrate import ranges_text
 from compiler.pipeline.clock import Clock, Report
+from compiler.pipeline.float16 import NOT_OBSERVED_NOTE, observe_largest, observed_samples
+from compiler.pipeline.form import choose_form
+from compiler.pipeline.int8 import quantize_graph
 from compiler.pipeline.kept import keep_graphs, log_file
 from compiler.pipeline.latency import measure_latency
 from compiler.pipeline.network import asked_passes, load_network, postprocessing_of
-from compiler.pipeline.optimize import cost_model, optimization_facts, optimize
-from compiler.pipeline.quantized import Quantized, quantize_graph
+from compiler.pipeline.optimize import optimization_facts
+from compiler.pipeline.prepare import prepare
+from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.record import (
     Facts,
     inputs_of,
@@ -34,22 +39,23 @@ from compiler.pipeline.record import (
     sources_of,
     specs_of,
 )
-from compiler.pipeline.samples import Samples, find_build_samples
-from compiler.pipeline.task import find_task
-from compiler.pipeline.verification import (
-    verification_feeds,
-    verification_runs,
-    verify_network,
+from compiler.pipeline.remarks import (
+    accuracy_warnings,
+    cpu_warnings,
+    data_notes,
+    image_warnings,
+    integer_layers,
+    integer_warnings,
+    skip_warnings,
 )
-from compiler.preprocess.chain import Chain
-from compiler.preprocess.checks import chain_warnings
+from compiler.pipeline.samples import Samples, find_build_samples
+from compiler.pipeline.sensitivity import SENSITIVITY_SAMPLES, Sensitivity, measure_sensitivity
+from compiler.pipeline.task import find_task
+from compiler.pipeline.verification import find_reference, verification_feeds, verify_network
 from compiler.quantize.layers import Layer, list_layers
-from compiler.quantize.plan import find_kept_float
+from compiler.runner.onnxruntime import check_dtype
 from compiler.verify.integer import IntegerReport, inspect_session_graph
-from compiler.verify.result import VerifyResult, broken_gates
-
-POOR_SQNR_DB = 10.0
-"""Below it, noise has more than a third of the signal's amplitude, and a warning says so."""
+from compiler.verify.result import broken_gates
 
 
 def compile_model(
@@ -79,10 +85,10 @@ def compile_model(
     Raises:
         ModcError: By what is wrong; a bundle that was there before is unchanged.
     """
-    if calibration_table is not None:
-        _check_table(config, calibration_table)
+    _check_request(config, calibration_table)
     clock, started = Clock(progress), datetime.now(UTC)
     workspace = resolve_output(config.workspace.path)
+    cache = StageCache(default_folder())
     with (
         new_bundle(
             workspace,
@@ -95,15 +101,16 @@ def compile_model(
         work = bundle.folder / "work"
         work.mkdir()
         model = bundle.folder / "mod.onnx"
-        original = work / "original.onnx"
         dtype = config.backend.dtype
 
+        prepared, notes = prepare(config, cache, work, clock), list[str]()
+        if dtype == "int8":
+            prepared, told = choose_form(config, prepared, cache, work, clock)
+            notes += told
+        graph, passes = prepared.graph, list(prepared.passes)
         with clock.stage("load"):
-            loaded, edits = load_network(config)
-            graph, notes, sources = loaded.graph, loaded.notes, loaded.sources
-            del loaded  # or the float weights would live as long as the build
-            save_model(graph, original, work / "original.params")
-            inputs, rule = inputs_of(graph), postprocessing_of(graph)
+            interface = prepared.interface
+            inputs, rule = inputs_of(interface), postprocessing_of(interface)
             samples, chain = find_build_samples(
                 config,
                 inputs,
@@ -111,33 +118,30 @@ def compile_model(
                 needed=dtype == "int8" and calibration_table is None,
                 allow_custom_code=allow_custom_code,
             )
-            task = find_task(config, chain, inputs, specs_of(graph.outputs)[0], rule)
-
-        with clock.stage("passes"):
-            schedule = (*asked_passes(config), *FLOAT_PASSES)
-            passes = [*edits, *run_passes(graph, schedule)]
-            kept_float = find_kept_float(graph, int8_options(config.backend.quantize))
-            cost = cost_model(config.backend)
-            rewrites = optimize(graph, config.backend, schedule, cost)
-            passes = merge_results([*passes, *rewrites])
-            if dtype == "fp16":
-                passes += run_passes(graph, FLOAT16_PASSES, rounds=1)
+            task = find_task(config, chain, inputs, specs_of(interface.outputs)[0], rule)
+        notes = [*prepared.notes, *notes, *data_notes(config, samples)]
 
         quantized: Quantized | None = None
+        if dtype == "fp16":
+            largest = _observe_largest(graph, samples, work, clock)
+            passes += run_passes(graph, (partial(cast_float16, largest=largest),), rounds=1)
+            notes += [] if largest else [NOT_OBSERVED_NOTE]
         if dtype == "int8":
             quantized = quantize_graph(
                 graph,
                 config.backend,
-                kept_float,
-                cost,
+                prepared.kept_float,
+                prepared.cost,
                 samples,
                 calibration_table,
                 work,
                 clock,
+                prepared.source,
             )
             graph = quantized.graph
-            table = write_table(quantized.ranges)
+            table = ranges_text(quantized.ranges, equalized=quantized.equalized)
             (bundle.folder / "mod.calib.txt").write_text(table, encoding="utf-8")
+        passes = merge_results([*passes, *prepared.rewrites])
 
         with clock.stage("write"):
             save_model(graph, model, bundle.folder / "mod.params")
@@ -148,25 +152,30 @@ def compile_model(
                 report = _inspect(model, quantized)
 
         feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
-        with clock.stage("verify", verification_runs(feeds, task)) as step:
-            layers = () if quantized is None else quantized.layers(feeds)
-            result = verify_network(original, model, feeds, origin, task, layers, step)
-            broken = broken_gates(
-                result,
-                min_cosine=config.verify.min_cosine,
-                min_sqnr_db=config.verify.min_sqnr_db,
-            )
+        sensitivity = Sensitivity()
+        if quantized is not None:
+            with clock.stage("sensitivity"):
+                sensitivity = measure_sensitivity(
+                    quantized.source, graph, quantized.plan, feeds[:SENSITIVITY_SAMPLES], work
+                )
+        reference = find_reference(prepared.original, feeds, task, prepared.original_source, clock)
+        result = verify_network(reference, model, feeds, origin, task, sensitivity.tensors, clock)
+        broken = broken_gates(
+            result,
+            min_cosine=config.verify.min_cosine,
+            min_sqnr_db=config.verify.min_sqnr_db,
+        )
 
         with clock.stage("latency"):
-            latency = measure_latency(original, model, feeds[0])
+            latency = measure_latency(prepared.original, model, feeds[0])
 
         warnings = (
             *(warning for one in passes for warning in one.warnings),
-            *_image_warnings(chain),
+            *image_warnings(chain),
             *(quantized.warnings if quantized else ()),
-            *_integer_warnings(report),
-            *_skip_warnings(samples),
-            *_accuracy_warnings(result, graph),
+            *integer_warnings(report),
+            *skip_warnings(samples),
+            *accuracy_warnings(result, graph),
         )
         build = Build(
             name=config.name,
@@ -175,24 +184,23 @@ def compile_model(
             digest=None,
             passes=tuple(passes),
             decisions=quantized.float_nodes if quantized else (),
-            integer_layers=_integer_layers(report),
+            integer_layers=integer_layers(report),
             verification=result,
             broken_gates=tuple(broken),
-            size=Size(_bytes(sources), _bytes((model, bundle.folder / "mod.params"))),
+            size=Size(
+                sum(fact.size for _, fact in prepared.files),
+                _bytes((model, bundle.folder / "mod.params")),
+            ),
             latency=latency,
             seconds=clock.seconds,
-            notes=(
-                *notes,
-                *_data_notes(config, samples),
-                *(quantized.notes if quantized else ()),
-            ),
-            warnings=(*bundle.warnings, *warnings),
+            notes=(*notes, *(quantized.notes if quantized else ())),
+            warnings=(*bundle.warnings, *cpu_warnings(config, quantized), *warnings),
         )
         if broken and not keep:
             return build
         with clock.stage("bundle"):
             keep_graphs(config, workspace, work)
-            facts = report_facts(passes, samples, quantized, report, result, warnings)
+            facts = report_facts(passes, samples, quantized, report, result, sensitivity, warnings)
             _write_json(bundle.folder / "mod.report.json", facts)
             _write_json(
                 bundle.folder / "mod.build.json", run_facts(started, clock.seconds, latency)
@@ -202,8 +210,8 @@ def compile_model(
                 graph,
                 chain,
                 rule,
-                sources_of(config, sources, samples, calibration_table),
-                optimization_facts(cost, rewrites),
+                sources_of(config, prepared.files, samples, calibration_table),
+                optimization_facts(prepared.cost, prepared.rewrites),
                 quantized,
                 report,
                 result,
@@ -222,7 +230,10 @@ def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
     return list_layers(loaded.graph)
 
 
-def _check_table(config: BuildConfig, table: Path) -> None:
+def _check_request(config: BuildConfig, table: Path | None) -> None:
+    check_dtype(config.backend.dtype)
+    if table is None:
+        return
     if config.backend.dtype != "int8":
         raise BuildFileError(
             f"a calibration table is for int8; backend.dtype is {config.backend.dtype}",
@@ -237,24 +248,14 @@ def _check_table(config: BuildConfig, table: Path) -> None:
         )
 
 
-def _data_notes(config: BuildConfig, samples: Samples | None) -> list[str]:
-    if config.dataset is None or config.dataset.path is None:
-        return []
-    if samples is not None:
-        asked, found = config.dataset.sampler.get_data_num, len(samples.calibration)
-        return [f"{asked} files asked for, {found} found"] if found < asked else []
-    return [f"dataset.path {config.dataset.path} has no usable files; random inputs stand in"]
-
-
-def _accuracy_warnings(result: VerifyResult, graph: gs.Graph) -> list[str]:
-    """SQNR says nothing about class numbers."""
-    classes = any(np.issubdtype(one.dtype, np.integer) for one in graph.outputs)
-    if result.sqnr_db >= POOR_SQNR_DB or classes:
-        return []
-    return [
-        f"SQNR is {result.sqnr_db:.1f} dB: the compiled network differs from fp32 about as much "
-        "as its own signal; check process_ops, or set gates under verify"
-    ]
+def _observe_largest(
+    graph: gs.Graph, samples: Samples | None, work: Path, clock: Clock
+) -> Mapping[str, float]:
+    if samples is None:
+        return {}
+    few = observed_samples(samples)
+    with clock.stage("calibrate", len(few.calibration)) as step:
+        return observe_largest(graph, few, work, step)
 
 
 def _inspect(model: Path, quantized: Quantized) -> IntegerReport:
@@ -264,37 +265,6 @@ def _inspect(model: Path, quantized: Quantized) -> IntegerReport:
         raise GraphError(
             str(error), where=str(model), fix="report this network; build it as fp16 meanwhile"
         ) from error
-
-
-def _integer_layers(report: IntegerReport | None) -> tuple[int, int] | None:
-    if report is None:
-        return None
-    return len(report.nodes) - len(report.float_nodes), len(report.nodes)
-
-
-def _integer_warnings(report: IntegerReport | None) -> list[str]:
-    if report is None:
-        return []
-    lines = [
-        f"{node.op} '{node.node}' was to run on integers and does not: {node.reason}"
-        for node in report.float_nodes
-    ]
-    return lines + [f"'{name}' rounds to int8 and back for nothing" for name in report.stray]
-
-
-def _image_warnings(chain: Chain | None) -> list[str]:
-    """What happened to images that did not fit; the rest was said when the build file was read."""
-    if chain is None:
-        return []
-    known = chain_warnings(chain.ops, chain.shape)
-    return [warning for warning in chain.warnings() if warning not in known]
-
-
-def _skip_warnings(samples: Samples | None) -> list[str]:
-    if samples is None or not samples.skipped:
-        return []
-    names = ", ".join(samples.skipped[:5])
-    return [f"{len(samples.skipped)} file(s) skipped because they cannot be used: {names}"]
 
 
 def _bytes(files: Sequence[Path]) -> int:

@@ -5,9 +5,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from compiler.config.model import BuildConfig
 from compiler.errors import BundleError
+
+_KEPT: Final = tuple(
+    f"{stem}{end}" for stem in ("original", "observed") for end in (".onnx", ".params")
+)
 
 
 @contextmanager
@@ -38,7 +43,7 @@ def keep_graphs(config: BuildConfig, workspace: Path, work: Path) -> None:
     if config.workspace.enable_ir:
         with _refusals(kept):
             shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(work, kept, ignore=shutil.ignore_patterns("layers*"))
+            shutil.copytree(work, kept, ignore=lambda _, names: set(names) - set(_KEPT))
     shutil.rmtree(work)
 
 

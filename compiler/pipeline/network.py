@@ -1,5 +1,7 @@
 """The network of a build file, before any pass."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -39,6 +41,21 @@ def load_network(config: BuildConfig) -> tuple[LoadedModel, list[PassResult]]:
             network and its preprocessing do not suit `graph.fold_normalization`.
         GraphError: Another format than ONNX, or a network that cannot be read.
     """
+    checkpoint = checkpoint_of(config)
+    frontend = config.frontend
+    shapes = {name: [int(str(size)) for size in shape] for name, shape in frontend.shape.items()}
+    loaded = load_onnx(checkpoint, shapes, frontend.dtype)
+    edits = [_prepend(config, loaded.graph)] if config.graph.fold_normalization else []
+    return loaded, [*edits, append_extra_ops(loaded.graph, kind=config.graph.extra_ops.type)]
+
+
+def checkpoint_of(config: BuildConfig) -> Path:
+    """The model file.
+
+    Raises:
+        BuildFileError: It does not exist, or an input has a range of shapes.
+        GraphError: Another format than ONNX.
+    """
     frontend = config.frontend
     if frontend.format != "onnx":
         raise GraphError(
@@ -53,13 +70,9 @@ def load_network(config: BuildConfig) -> tuple[LoadedModel, list[PassResult]]:
             where=f"{config.name}: frontend.shape",
             fix="give one shape; build one bundle for each size that is needed",
         )
-    checkpoint = resolve_input(
+    return resolve_input(
         frontend.checkpoint, config.base_dir, where=f"{config.name}: frontend.checkpoint"
     )
-    shapes = {name: [int(str(size)) for size in shape] for name, shape in frontend.shape.items()}
-    loaded = load_onnx(checkpoint, shapes, frontend.dtype)
-    edits = [_prepend(config, loaded.graph)] if config.graph.fold_normalization else []
-    return loaded, [*edits, append_extra_ops(loaded.graph, kind=config.graph.extra_ops.type)]
 
 
 def asked_passes(config: BuildConfig) -> tuple[Pass, ...]:

@@ -89,7 +89,7 @@ def profile_bundle(
             config, notes = _original_of(bundle, original, folder)
             networks = [compiled]
             if config is not None:
-                load = _loader(bundle, image, allow_custom_code)
+                load = input_loader(bundle, image, allow_custom_code)
                 networks.append(_open_original(config, load, threads, folder))
         with clock.stage("profile", runs + 1) as step:
             for done in range(1, runs + 2):
@@ -115,7 +115,7 @@ def _open_bundle(
     def open_(bundle: Bundle) -> tuple[Bundle, _Network]:
         specs = bundle.manifest.inputs
         inputs = [Input(one.name, one.shape, np.dtype(one.dtype)) for one in specs]
-        feeds = _loader(bundle, image, allow)(inputs)
+        feeds = input_loader(bundle, image, allow)(inputs)
         graph = to_graph(onnx.load(bundle.model))
         return bundle, _trace(bundle.model, feeds, graph, threads, folder / "compiled")
 
@@ -137,7 +137,7 @@ def _trace(model: Path, feeds: Feeds, graph: gs.Graph, threads: int, folder: Pat
     )
 
 
-def _loader(bundle: Bundle, image: Path | None, allow: bool) -> Loader:
+def input_loader(bundle: Bundle, image: Path | None, allow: bool) -> Loader:
     """What a network with given inputs is fed: the image, or random values."""
     if image is None:
         return lambda inputs: next(random_feeds(inputs, 1))

@@ -8,22 +8,23 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compiler import __version__
 from compiler.config.dump import dump_config
 from compiler.config.model import BuildConfig
 from compiler.passes.result import PassResult
 from compiler.pipeline.build import Latency
-from compiler.pipeline.quantized import Quantized
+from compiler.pipeline.environment import cpu_features, versions
+from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.samples import Input, Samples
+from compiler.pipeline.sensitivity import Sensitivity
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import (
+    FileFact,
     Manifest,
     Postprocessing,
     Preprocessing,
@@ -33,9 +34,7 @@ from compiler.runner.manifest import (
 from compiler.runner.read import file_fact
 from compiler.verify.integer import IntegerReport
 from compiler.verify.result import VerifyResult
-
-TOOLS = ("PIL", "cv2", "numpy", "onnx", "onnx_graphsurgeon", "onnxruntime")
-"""Modules whose version may change the bytes of a bundle, whatever package brought them."""
+from compiler.verify.sensitivity import to_json
 
 Facts = dict[str, Any]  # Any: a JSON object
 
@@ -72,17 +71,19 @@ def make_manifest(
         quantization=_quantization(config, quantized, report),
         verification=verification.to_json(),
         sources=tuple(sources),
-        versions={"modc": __version__, **{tool: import_module(tool).__version__ for tool in TOOLS}},
+        versions=versions(),
     )
 
 
 def sources_of(
-    config: BuildConfig, models: Sequence[Path], samples: Samples | None, table: Path | None
+    config: BuildConfig,
+    models: Sequence[tuple[Path, FileFact]],
+    samples: Samples | None,
+    table: Path | None,
 ) -> list[Source]:
     """Everything a bundle was made from, identified by size and hash."""
     found = [_text_source("build", config.file_name, dump_config(config))]
-    for path in models:
-        fact = file_fact(path)
+    for path, fact in models:
         found.append(Source("model", path.name, fact.size, fact.sha256))
     if samples is not None:
         listing = "".join(f"{one.sha256}  {one.name}\n" for one in samples.calibration)
@@ -99,6 +100,7 @@ def report_facts(
     quantized: Quantized | None,
     report: IntegerReport | None,
     verification: VerifyResult,
+    sensitivity: Sensitivity,
     warnings: Sequence[str],
 ) -> Facts:
     """Report data: what every stage did, the same on every run."""
@@ -113,6 +115,7 @@ def report_facts(
         ]
         facts["skipped_files"] = list(samples.skipped)
     if quantized is not None:
+        facts["sensitivity"] = to_json(sensitivity.layers)
         facts["ranges"] = [asdict(range_) for range_ in quantized.ranges]
         facts["nodes"] = [
             {"node": node.node, "op": node.op, "form": node.form.value, "reason": node.reason}
@@ -145,21 +148,17 @@ def run_facts(started: datetime, seconds: dict[str, float], latency: Latency) ->
 def _quantization(
     config: BuildConfig, quantized: Quantized | None, report: IntegerReport | None
 ) -> Facts:
-    facts: Facts = {"dtype": config.backend.dtype, "cpu_features": _cpu_features()}
+    facts: Facts = {"dtype": config.backend.dtype, "cpu_features": cpu_features()}
     if quantized is not None and report is not None:
         facts |= {
             "calibrate_mode": sorted({range_.method for range_ in quantized.ranges}),
+            "equalized": quantized.equalized,
+            "reduce_range": config.backend.quantize.reduce_range,
             "tensors": len(quantized.ranges),
             "planned_layers": len(report.nodes),
             "integer_layers": len(report.nodes) - len(report.float_nodes),
         }
     return facts
-
-
-def _cpu_features() -> list[str]:
-    """Vector extensions of this CPU: kernels chosen by them differ in their last bits."""
-    extensions = np.show_config(mode="dicts")["SIMD Extensions"]
-    return sorted({*extensions.get("baseline", []), *extensions.get("found", [])})
 
 
 def specs_of(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:

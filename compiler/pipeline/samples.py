@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.preprocess.chain import Chain
-from compiler.preprocess.ops import Normalize
+from compiler.preprocess.ops import CustomFunc, Normalize
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Samples:
         load: File -> the network's inputs.
         skip: Whether a file that cannot be used is left out instead of ending the build.
         skipped: Names of the files that were left out.
+        chain: Preprocessing of images; None for arrays.
+        reads: What decides the samples besides the files, as JSON; None where that is code.
     """
 
     calibration: tuple[Sample, ...]
@@ -47,6 +49,32 @@ class Samples:
     load: Callable[[Path], Feeds]
     skip: bool = False
     skipped: list[str] = field(default_factory=list)
+    chain: Chain | None = None
+    reads: list[Any] | None = None  # Any: JSON
+
+    def facts(self) -> list[Any] | None:  # Any: JSON
+        """What decides the calibration samples; None where that is the user's own code."""
+        if self.reads is None:
+            return None
+        return [*self.reads, self.skip, *(sample.sha256 for sample in self.calibration)]
+
+    def remarks(self) -> dict[str, list[str]]:
+        """What was noticed while samples were loaded."""
+        return {
+            "skipped": list(self.skipped),
+            "warnings": list(self.chain.warnings()) if self.chain else [],
+        }
+
+    def recall(self, remarks: Mapping[str, Sequence[str]]) -> None:
+        """Take over `remarks` of an earlier build, as if its samples had been loaded again."""
+        self.skipped += [name for name in remarks["skipped"] if name not in self.skipped]
+        if self.chain:
+            self.chain.recall(remarks["warnings"])
+
+    def spread(self, count: int) -> "Samples":
+        """At most `count` of the calibration samples, spread evenly over all of them."""
+        step = max(1, -(-len(self.calibration) // count))
+        return replace(self, calibration=self.calibration[::step])
 
     def feeds(self, samples: Iterable[Sample]) -> Iterator[Feeds]:
         """Load samples one by one.
@@ -122,8 +150,14 @@ def find_build_samples(
         raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
     chosen = first_samples(found, sampler.get_data_num, seed=sampler.seed)
     others = tuple(sample for sample in found if sample not in chosen)
-    load = image_loader(chain, inputs[0]) if chain else _array_loader(inputs)
-    return Samples(chosen, others, load, skip=dataset.on_error == "skip"), chain
+    return Samples(
+        chosen,
+        others,
+        image_loader(chain, inputs[0]) if chain else _array_loader(inputs),
+        skip=dataset.on_error == "skip",
+        chain=chain,
+        reads=reads(chain, inputs),
+    ), chain
 
 
 def random_feeds(inputs: Sequence[Input], count: int) -> Iterator[Feeds]:
@@ -167,6 +201,14 @@ def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain |
             where=f"{config.name}: dataset.process_ops",
             fix="correct process_ops, or frontend.shape",
         ) from error
+
+
+def reads(chain: Chain | None, inputs: Sequence[Input]) -> list[Any] | None:  # Any: JSON
+    """What decides the arrays that a file becomes."""
+    if chain and any(isinstance(op, CustomFunc) for op in chain.ops):
+        return None
+    wanted = [[one.name, list(one.shape), one.dtype.name] for one in inputs]
+    return [wanted, [*chain.to_list(), list(chain.shape or ())] if chain else []]
 
 
 def image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:

@@ -20,12 +20,14 @@ Run = Callable[[Feeds], Tensors]
 
 
 @contextmanager
-def open_model(path: Path, *, threads: int = OBSERVATION_THREADS) -> Iterator[Run]:
+def open_model(
+    path: Path, *, threads: int = OBSERVATION_THREADS, bfloat16: bool = False
+) -> Iterator[Run]:
     """Run a model file; its memory is given back at the end of the block.
 
     Without the memory arena a network needs little more than its weights and one sample.
     """
-    session = load_model(path, threads=threads, arena=False)
+    session = load_model(path, threads=threads, arena=False, bfloat16=bfloat16)
 
     def run(feeds: Feeds) -> Tensors:
         try:
@@ -41,7 +43,12 @@ def open_model(path: Path, *, threads: int = OBSERVATION_THREADS) -> Iterator[Ru
 
 
 def load_model(
-    path: Path, *, threads: int | None = None, arena: bool = True, trace: Path | None = None
+    path: Path,
+    *,
+    threads: int | None = None,
+    arena: bool = True,
+    trace: Path | None = None,
+    bfloat16: bool = False,
 ) -> OrtSession:
     """Load a model file; see `compiler.runner.onnxruntime.load`.
 
@@ -49,7 +56,7 @@ def load_model(
         GraphError: ONNX Runtime has no kernel for one of its operators and element types.
     """
     try:
-        return load(path, threads=threads, arena=arena, trace=trace)
+        return load(path, threads=threads, arena=arena, trace=trace, bfloat16=bfloat16)
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise _refusal(error, "load") from error
 

@@ -1,30 +1,50 @@
 """The task of a build: images with masks, and the metric on them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from compiler.config.model import BuildConfig, Verify
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
 from compiler.evaluate.segmentation import ForegroundIou, MeanIou
-from compiler.pipeline.samples import Feeds, Input, image_loader
+from compiler.pipeline.samples import Feeds, Input, image_loader, reads
 from compiler.pipeline.sessions import Run
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import Postprocessing, TensorSpec
 from compiler.runner.masks import class_mask
+from compiler.runner.read import file_fact
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Images with masks and the metric on them, as the build file names them."""
+    """Images with masks and the metric on them, as the build file names them.
+
+    Args:
+        verify: Section of the build file.
+        pairs: Images and masks.
+        load: Image -> the network's inputs.
+        output: Name of the network's output that is a class map, or becomes one.
+        rule: How it does.
+        reads: As in `Samples`.
+    """
 
     verify: Verify
     pairs: tuple[Pair, ...]
     load: Callable[[Path], Feeds]
     output: str
     rule: Postprocessing
+    reads: list[Any] | None
+
+    def facts(self) -> list[Any] | None:  # Any: JSON
+        """What decides the metric of a network; None where that is the user's own code."""
+        if self.reads is None:
+            return None
+        files = [[file_fact(one.image).sha256, file_fact(one.mask).sha256] for one in self.pairs]
+        settings = [self.verify.metric, self.verify.classes, self.verify.ignore]
+        return [*self.reads, self.output, asdict(self.rule), *settings, *files]
 
     def measure(self, run: Run) -> tuple[float, int]:
         """The metric in points and the number of images that counted.
@@ -91,4 +111,5 @@ def find_task(
             where=f"{config.name}: verify.classes",
             fix=f"set verify.classes: {channels}",
         )
-    return Task(verify, pairs, image_loader(chain, inputs[0]), output.name, rule)
+    load = image_loader(chain, inputs[0])
+    return Task(verify, pairs, load, output.name, rule, reads(chain, inputs))

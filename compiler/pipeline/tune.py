@@ -1,6 +1,5 @@
 """The constants of the cost model, measured on this machine and kept in the user's cache."""
 
-import os
 import platform
 import tempfile
 import time
@@ -14,6 +13,7 @@ import onnxruntime
 from compiler.cost.machine import BUILT_IN, Machine, read_machine
 from compiler.cost.probes import PROBES, machine_of
 from compiler.graph.convert import to_bytes
+from compiler.pipeline.cache import user_folder
 from compiler.pipeline.clock import Report
 from compiler.pipeline.samples import Feeds, Input, random_feeds
 from compiler.pipeline.sessions import load_model
@@ -26,12 +26,8 @@ CPU_FACTS: Final = Path("/proc/cpuinfo")
 
 
 def machine_path() -> Path:
-    """Where the constants of this machine are kept.
-
-    Source: XDG Base Directory Specification; a relative $XDG_CACHE_HOME does not count.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "modc" / "machine.json"
+    """Where the constants of this machine are kept."""
+    return user_folder() / "machine.json"
 
 
 def machine_for(choice: Literal["builtin", "tuned"]) -> Machine:

@@ -1,14 +1,24 @@
 """Compiled against original network, one after the other: both need not fit into memory."""
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+
+from compiler.pipeline.clock import Clock
 from compiler.pipeline.samples import Feeds, Input, Samples, random_feeds
 from compiler.pipeline.sessions import Run, open_model
+from compiler.pipeline.stages import Source
+from compiler.pipeline.stored_arrays import load_arrays, save_arrays
 from compiler.pipeline.task import Task
 from compiler.verify.compare import Tensors, compare
-from compiler.verify.result import TaskFigures, VerifyResult
+from compiler.verify.result import TaskFigures, TensorFigures, VerifyResult
 
 RANDOM_SAMPLES = 2
 """Random inputs cost no files, and say little: two show whether the network works."""
@@ -31,59 +41,113 @@ def verification_feeds(
     return list(random_feeds(inputs, RANDOM_SAMPLES)), "random inputs"
 
 
-def verification_runs(feeds: Sequence[Feeds], task: Task | None) -> int:
-    """How many samples `verify_network` runs, both networks counted."""
-    return 2 * (len(feeds) + (len(task.pairs) if task else 0))
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the original network makes of the samples.
+
+    Args:
+        outputs: Sample by sample.
+        points: Its metric on the task's images; None without a task.
+    """
+
+    outputs: Sequence[Tensors]
+    points: float | None
+
+
+def find_reference(
+    original: Path, feeds: Sequence[Feeds], task: Task | None, source: Source, clock: Clock
+) -> Reference:
+    """Run the original network, or take what it made of the same samples before.
+
+    Args:
+        original: Model file as the frontend read it, before any pass.
+        feeds: Samples.
+        task: Metric on images with masks.
+        source: Of the original network.
+        clock: Times the stage.
+    """
+    facts = {"feeds": _digest(feeds), "task": "none" if task is None else task.facts()}
+    with clock.stage("reference", len(feeds) + (len(task.pairs) if task else 0)) as step:
+        found = source.load("reference", facts, _read)
+        if found is None:
+            with open_model(original) as session:
+                run = _counted(session, step)
+                outputs = [run(one) for one in feeds]
+                found = Reference(outputs, task.measure(run)[0] if task else None)
+            source.store("reference", facts, partial(_write, found))
+    return found
 
 
 def verify_network(
-    original: Path,
+    reference: Reference,
     compiled: Path,
     feeds: Sequence[Feeds],
     origin: str,
     task: Task | None,
-    layers: Iterable[tuple[Tensors, Tensors]],
-    on_sample: Callable[[int], None],
+    layers: tuple[TensorFigures, ...],
+    clock: Clock,
 ) -> VerifyResult:
-    """Run both networks on the same samples.
+    """Run the compiled network on the samples of the reference.
 
     Args:
-        original: Model file as the frontend read it, before any pass.
+        reference: Of the original network.
         compiled: Model file of the bundle.
         feeds: Samples.
         origin: Where they come from.
         task: Metric on images with masks.
-        layers: For int8 (else empty), sample by sample, (float, quantized) values of the inner
-            tensors.
-        on_sample: Called with the number of samples run so far.
+        layers: For int8, the figures of its inner tensors.
+        clock: Times the stage.
     """
-    done = count(1)
-
-    def counted(run: Run) -> Run:
-        def run_and_tell(one: Feeds) -> Tensors:
-            outputs = run(one)
-            on_sample(next(done))
-            return outputs
-
-        return run_and_tell
-
-    with open_model(original) as session:
-        run = counted(session)
-        reference = [run(one) for one in feeds]
-        before = task.measure(run) if task else None
-    with open_model(compiled) as session:
-        run = counted(session)
+    steps = len(feeds) + (len(task.pairs) if task else 0)
+    with clock.stage("verify", steps) as step, open_model(compiled) as session:
+        run = _counted(session, step)
         outputs = compare(
-            (expected, run(one)) for expected, one in zip(reference, feeds, strict=True)
+            (expected, run(one)) for expected, one in zip(reference.outputs, feeds, strict=True)
         )
         after = task.measure(run) if task else None
     figures = None
-    if task and before and after:
+    if task and after and reference.points is not None:
         figures = TaskFigures(
             str(task.verify.metric),
             after[1],
-            round(before[0], 4),
+            round(reference.points, 4),
             round(after[0], 4),
             task.verify.max_drop,
         )
-    return VerifyResult(len(feeds), origin, outputs, compare(layers), figures)
+    return VerifyResult(len(feeds), origin, outputs, layers, figures)
+
+
+def _counted(run: Run, on_sample: Callable[[int], None]) -> Run:
+    done = count(1)
+
+    def run_and_tell(one: Feeds) -> Tensors:
+        outputs = run(one)
+        on_sample(next(done))
+        return outputs
+
+    return run_and_tell
+
+
+def _digest(feeds: Sequence[Feeds]) -> str:
+    digest = sha256()
+    for one in feeds:
+        for name, values in one.items():
+            digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+            digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def _write(reference: Reference, folder: Path) -> None:
+    for number, outputs in enumerate(reference.outputs):
+        save_arrays(outputs, folder / f"{number}.npz")
+    facts = {"samples": len(reference.outputs), "points": reference.points}
+    (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _read(folder: Path) -> Reference:
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    outputs = [load_arrays(folder / f"{number}.npz") for number in range(facts["samples"])]
+    return Reference(outputs, facts["points"])
+
+
+_FACTS: Final = "facts.json"

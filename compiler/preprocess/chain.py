@@ -1,7 +1,7 @@
 """One preprocessing definition: the same object feeds calibration, verification and the runner."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,10 @@ class Chain:
     def warnings(self) -> tuple[str, ...]:
         """Likely mistakes in the ops, and what happened to images that did not fit; each once."""
         return tuple(self._warnings)
+
+    def recall(self, warnings: Iterable[str]) -> None:
+        """Take over warnings that another chain of these ops had about the same images."""
+        self._warnings |= dict.fromkeys(warnings)
 
     def to_list(self) -> list[dict[str, Any]]:
         """The completed ops as JSON-able values, every field written out."""

@@ -6,9 +6,12 @@ Around an integer node, its activation x and weight w become
 and b_quantized (int32) likewise. A tensor has one QuantizeLinear and one DequantizeLinear, through
 which all its readers go if an integer node makes it; if a float node makes it, its float readers
 go on reading it unrounded.
+
+Nodes with 16-bit activations have that form too; see `insert_wide`.
 """
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,9 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from calibration.ranges import TensorRange
-from compiler.graph.query import output_ids, producer, readers
+from compiler.graph.query import DRAFTED, output_ids, producer, readers
+from compiler.quantize.correct_bias import correct_bias
+from compiler.quantize.insert_wide import insert_wide
 from compiler.quantize.op_rules import (
     Kernel,
     OpRule,
@@ -25,15 +30,22 @@ from compiler.quantize.op_rules import (
     find_rule,
     weight_axis,
 )
-from compiler.quantize.parameters import LEVELS, Parameters, constants_of, tensor_parameters
-from compiler.quantize.plan import Form, Int8Plan
-from compiler.quantize.weights import quantize_weights
+from compiler.quantize.parameters import constants_of, tensor_parameters, wide_parameters
+from compiler.quantize.plan import Form, Int8Options, Int8Plan
+from compiler.quantize.weights import RoundedWeights, add_bias, round_weights
 
 _GUARDED = ("Conv", "ConvTranspose", "Gemm")
 _KEPT_APART = ("AveragePool",)
 
 
-def insert_qdq(graph: gs.Graph, plan: Int8Plan, ranges: Mapping[str, TensorRange]) -> gs.Graph:
+def insert_qdq(
+    graph: gs.Graph,
+    plan: Int8Plan,
+    ranges: Mapping[str, TensorRange],
+    *,
+    means: Mapping[str, NDArray[np.float64]] | None = None,
+    weights: Mapping[str, RoundedWeights] | None = None,
+) -> gs.Graph:
     """Quantize a float graph.
 
     Args:
@@ -41,6 +53,9 @@ def insert_qdq(graph: gs.Graph, plan: Int8Plan, ranges: Mapping[str, TensorRange
             arrays of those weights that stay float.
         plan: Of `plan_int8`.
         ranges: One per tensor of `plan.observed`, by tensor name.
+        means: Channel means of tensors, by name (see `correct_bias.wanted_means`); the biases of
+            the nodes that read one of them are corrected.
+        weights: Rounded weights of nodes, by node name; others are rounded to nearest.
 
     Returns:
         A new graph with the same inputs, outputs and node names, float32 at its borders.
@@ -48,7 +63,28 @@ def insert_qdq(graph: gs.Graph, plan: Int8Plan, ranges: Mapping[str, TensorRange
     Raises:
         ValueError: A range is missing or contradicts the plan, or a weight is not finite.
     """
-    return _Writer(graph.copy(), plan, ranges).write()
+    return _Writer(graph.copy(), plan, ranges, means or {}, weights or {}).write()
+
+
+def round_to_nearest(
+    weight: NDArray[np.float32], axis: int, options: Int8Options
+) -> RoundedWeights:
+    """Round a weight as the options say.
+
+    Args:
+        weight: Any shape.
+        axis: Output-channel axis of `weight`.
+        options: From the build file.
+
+    Raises:
+        ValueError: A weight is not finite.
+    """
+    return round_weights(
+        weight,
+        axis=axis if options.per_channel else None,
+        rule=options.weight_scale,
+        reduce_range=options.reduce_range,
+    )
 
 
 def quantized_name(tensor: str) -> str:
@@ -62,19 +98,30 @@ def dequantized_name(tensor: str) -> str:
 
 
 class _Writer:
-    def __init__(self, graph: gs.Graph, plan: Int8Plan, ranges: Mapping[str, TensorRange]) -> None:
+    def __init__(
+        self,
+        graph: gs.Graph,
+        plan: Int8Plan,
+        ranges: Mapping[str, TensorRange],
+        means: Mapping[str, NDArray[np.float64]],
+        weights: Mapping[str, RoundedWeights],
+    ) -> None:
         self.graph = graph
         self.plan = plan
+        self.means = means
+        self.weights = weights
         self.tensors: dict[str, gs.Tensor] = graph.tensors()
         self.outputs = output_ids(graph)
         self.nodes: dict[str, gs.Node] = {node.name: node for node in graph.nodes}
         self.rules = {node.node: _rule(self.nodes[node.node]) for node in plan.integer_nodes}
         self.makers = {node.node for node in plan.nodes if node.form is not Form.FLOAT}
         self.parameters = tensor_parameters(plan, ranges, constants_of(graph, plan))
-        self.stored: dict[tuple[str, bytes], gs.Variable] = {}
+        self.wide = {name: _rule(self.nodes[name]) for name in plan.wide}
+        self.wide_parameters = wide_parameters(plan, ranges, self.parameters)
+        self.stored: dict[tuple[str, bytes, bytes], gs.Variable] = {}
 
     def write(self) -> gs.Graph:
-        for name, rule in self.rules.items():
+        for name, rule in {**self.rules, **self.wide}.items():
             if rule.weight is not None:
                 self._quantize_weight(self.nodes[name], rule, rule.weight)
         for name in self.plan.tensors:
@@ -83,24 +130,34 @@ class _Writer:
                 self._quantize_constant(tensor)
             else:
                 self._quantize_activation(tensor)
+        insert_wide(self.graph, self.plan, self.wide, self.wide_parameters)
         self.graph.cleanup().toposort()
         return self.graph
 
     def _quantize_weight(self, node: gs.Node, rule: OpRule, position: int) -> None:
         weight, axis = node.inputs[position], weight_axis(node, rule)
+        activation = node.inputs[0].name
+        rounded = self.weights.get(node.name)
+        if rounded is None:
+            rounded = round_to_nearest(weight.values, axis, self.plan.options)
         reader, bias_at = self._bias_of(node, rule)
         bias = None if bias_at is None else reader.inputs[bias_at]
-        options = self.plan.options
-        numbers = quantize_weights(
-            weight.values,
-            None if bias is None else bias.values,
-            self.parameters[node.inputs[0].name].scale,
-            axis=axis if options.per_channel else None,
-            rule=options.weight_scale,
-        )
-        _set_input(node, position, self._store(weight.name, numbers.values, numbers.scale, axis))
-        if bias_at is not None and numbers.bias is not None:
-            stored = self._store(reader.inputs[bias_at].name, numbers.bias, numbers.bias_scale, 0)
+        values = None if bias is None else bias.values
+        if activation in self.means and (bias is not None or rule.bias is not None):
+            mean = self.means[activation]
+            values = correct_bias(node, weight.values, rounded, values, mean, axis=axis)
+        wide = node.name in self.wide
+        scale = (self.wide_parameters if wide else self.parameters)[activation].scale
+        numbers = add_bias(rounded, weight.values, values, scale, axis=axis)
+        integers = numbers.weights
+        _set_input(node, position, self._store(weight.name, integers.values, integers.scale, axis))
+        if numbers.bias is None:
+            return
+        name = f"{node.name}{DRAFTED}bias" if bias is None else bias.name
+        stored = self._store(name, numbers.bias, numbers.bias_scale, 0)
+        if bias_at is None and rule.bias is not None:  # the correction is its first bias
+            node.inputs = [*node.inputs[: rule.bias], stored]
+        elif bias_at is not None:
             _set_input(reader, bias_at, stored)
 
     def _bias_of(self, node: gs.Node, rule: OpRule) -> tuple[gs.Node, int | None]:
@@ -114,7 +171,7 @@ class _Writer:
 
     def _quantize_constant(self, tensor: gs.Constant) -> None:
         parameters = self.parameters[tensor.name]
-        values = _to_uint8(tensor.values, parameters)
+        values = parameters.round(tensor.values)
         scale = np.array(parameters.scale, np.float32)
         stored = self._store(tensor.name, values, scale, 0, parameters.zero_point)
         _redirect(self._integer_readers(tensor), tensor, stored)
@@ -152,7 +209,9 @@ class _Writer:
         Its WeightBiasQuantization does so, per tensor, wherever a DequantizeLinear with one scale
         feeds them. A scale per channel, all equal, is the same arithmetic and stops it.
         """
-        nodes = [n for n in readers(result) if n.op in _GUARDED and n.name not in self.rules]
+        quantized_weights = {*self.rules, *self.wide}
+        nodes = [n for n in readers(result) if n.op in _GUARDED]
+        nodes = [node for node in nodes if node.name not in quantized_weights]
         if not nodes:
             return
         shape = result.shape
@@ -202,10 +261,10 @@ class _Writer:
         zero_point: int = 0,
     ) -> gs.Variable:
         """Constant `values` behind a DequantizeLinear; equal ones are stored once."""
-        key = name, scale.tobytes()
+        key = name, scale.tobytes(), sha256(values.tobytes()).digest()
         if key not in self.stored:
-            # Two readers may need one bias at two scales.
-            times = sum(other == name for other, _ in self.stored)
+            # Two readers may need one bias at two scales, or with a correction of their own.
+            times = sum(other == name for other, *_ in self.stored)
             stem = f"{name}_{times}" if times else name
             result = gs.Variable(dequantized_name(stem), np.float32, values.shape)
             constants = [
@@ -236,12 +295,6 @@ def _place_by_hand(node: gs.Node, output: gs.Variable, zero_point: gs.Constant) 
         inputs[2:3] = [gs.Variable.empty()] * len(inputs[2:3])  # a value that is not used
     node.inputs = inputs
     node.outputs = [output]
-
-
-def _to_uint8(values: NDArray[np.float32], parameters: Parameters) -> NDArray[np.uint8]:
-    scaled = np.rint(values / np.float32(parameters.scale)) + parameters.zero_point
-    rounded: NDArray[np.uint8] = np.clip(scaled, 0, LEVELS).astype(np.uint8)
-    return rounded
 
 
 def _set_input(node: gs.Node, position: int, tensor: gs.Tensor) -> None:

@@ -12,19 +12,22 @@ from compiler.quantize.op_rules import ScaleFrom
 from compiler.quantize.plan import Int8Plan, TensorPlan
 
 LEVELS = 255
+WIDE_LEVELS = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """real = scale * (integer - zero_point), integer in [0, 255].
+    """real = scale * (integer - zero_point), integer in [0, levels].
 
     Args:
         scale: > 0, a float32 value.
-        zero_point: In [0, 255].
+        zero_point: In [0, levels].
+        levels: 255 for uint8, 65535 for uint16.
     """
 
     scale: float
     zero_point: int
+    levels: int = LEVELS
 
     @property
     def low(self) -> float:
@@ -34,7 +37,18 @@ class Parameters:
     @property
     def high(self) -> float:
         """Largest real value."""
-        return self.scale * (LEVELS - self.zero_point)
+        return self.scale * (self.levels - self.zero_point)
+
+    @property
+    def dtype(self) -> type[np.uint8 | np.uint16]:
+        """Element type of the integers."""
+        return np.uint8 if self.levels == LEVELS else np.uint16
+
+    def round(self, values: NDArray[np.float32]) -> NDArray[np.uint8 | np.uint16]:
+        """The nearest integers, in any shape."""
+        scaled = np.rint(values / np.float32(self.scale)) + self.zero_point
+        rounded: NDArray[np.uint8 | np.uint16] = np.clip(scaled, 0, self.levels).astype(self.dtype)
+        return rounded
 
 
 UNIT = Parameters(1 / 256, 0)
@@ -84,14 +98,37 @@ def tensor_parameters(
     return {name: found[root] for name, root in family.items()}
 
 
-def covering(low: float, high: float) -> Parameters:
+def wide_parameters(
+    plan: Int8Plan, ranges: Mapping[str, TensorRange], parameters: Mapping[str, Parameters]
+) -> dict[str, Parameters]:
+    """Scale and zero point of every tensor of 16 bits.
+
+    So fine a scale has no need to clip: it covers all that was observed, or all that the tensor
+    can be as uint8 where its range is that of another tensor.
+
+    Args:
+        plan: Of the graph.
+        ranges: As for `tensor_parameters`.
+        parameters: What that returned.
+    """
+    names = dict.fromkeys(name for one in plan.wide.values() for name in one.inputs + one.outputs)
+    return {
+        name: covering(ranges[name].minimum, ranges[name].maximum, WIDE_LEVELS)
+        if name in ranges
+        else covering(parameters[name].low, parameters[name].high, WIDE_LEVELS)
+        for name in names
+    }
+
+
+def covering(low: float, high: float, levels: int = LEVELS) -> Parameters:
     """Parameters whose range holds `low`, `high` and 0.
 
     Source: Jacob et al. 2018, section 2.1; the zero point is an integer, so that 0 is exact.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / LEVELS))
-    return Parameters(scale, round(-low / scale)) if scale > 0 else Parameters(1.0, 0)
+    scale = float(np.float32((high - low) / levels))
+    zero_point = round(-low / scale) if scale > 0 else 0
+    return Parameters(scale if scale > 0 else 1.0, min(zero_point, levels), levels)
 
 
 def of_constant(values: NDArray[np.float32]) -> Parameters:

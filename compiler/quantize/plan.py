@@ -8,7 +8,7 @@ such a node: moving bytes is cheaper and rounds nothing.
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 
@@ -62,6 +62,8 @@ _FUSED_INTO_GEMM = frozenset(
 
 _ON_BYTES = (Kernel.INTEGER, Kernel.BY_HAND)
 
+_WIDE = "16-bit activations: this engine computes them in float"
+
 
 @dataclass(frozen=True, slots=True)
 class Int8Options:
@@ -69,10 +71,12 @@ class Int8Options:
 
     Args:
         per_channel: One weight scale per output channel instead of one per tensor.
-        weight_scale: "max" spans max|w|; "power2" the next power of two.
+        weight_scale: "max" spans max|w|; "power2" the next power of two; "mse" what rounds least.
+        reduce_range: Weights of 7 bits, for CPUs without VNNI, whose 16-bit sums would saturate.
         skip_conv_layers: Numbers, names or globs of 2-D convolutions that stay float.
         skip_matmul_layers: The same for MatMul and Gemm.
         exclude_layers: The same for all layers, numbered as `list_layers` numbers them.
+        uint16_layers: The same for layers whose activations take 16 bits.
         quantize_operators: Operator types, ONNX or TVM names: "!x" keeps type x float; names
             without "!" keep every other type float, except those that only move values.
         ops_usingfp: Operator types that stay float.
@@ -80,9 +84,11 @@ class Int8Options:
 
     per_channel: bool = True
     weight_scale: WeightScale = "max"
+    reduce_range: bool = False
     skip_conv_layers: tuple[int | str, ...] = ()
     skip_matmul_layers: tuple[int | str, ...] = ()
     exclude_layers: tuple[int | str, ...] = ()
+    uint16_layers: tuple[int | str, ...] = ()
     quantize_operators: tuple[str, ...] = ()
     ops_usingfp: tuple[str, ...] = ()
 
@@ -136,6 +142,19 @@ class TensorPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class WidePlan:
+    """Tensors of a node with 16-bit activations.
+
+    Args:
+        inputs: Names of the activations that it reads, constants left out.
+        outputs: Names of the tensors that it, with an activation function behind it, hands on.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Int8Plan:
     """Everything `insert_qdq` needs, except the calibrated ranges.
 
@@ -145,6 +164,7 @@ class Int8Plan:
         tensors: Every tensor that is stored as uint8, in graph order.
         biases: Node name of a MatMul -> node name of the Add that carries its bias.
         warnings: Options that name nothing.
+        wide: Node name -> its tensors, for the float nodes whose activations take 16 bits.
     """
 
     options: Int8Options
@@ -152,11 +172,14 @@ class Int8Plan:
     tensors: Mapping[str, TensorPlan]
     biases: Mapping[str, str]
     warnings: tuple[str, ...]
+    wide: Mapping[str, WidePlan] = field(default_factory=dict)
 
     @property
     def observed(self) -> tuple[str, ...]:
-        """Tensors that need a calibrated range, in graph order."""
-        return tuple(name for name, plan in self.tensors.items() if plan.source is ScaleFrom.OWN)
+        """Tensors that need a calibrated range: those of 8 bits in graph order, then the others."""
+        own = [name for name, plan in self.tensors.items() if plan.source is ScaleFrom.OWN]
+        wide = [name for node in self.wide.values() for name in (*node.inputs, *node.outputs)]
+        return tuple(dict.fromkeys([*own, *(name for name in wide if name not in self.tensors)]))
 
     @property
     def integer_nodes(self) -> tuple[NodePlan, ...]:
@@ -233,6 +256,7 @@ class _Planner:
         self.tails: dict[str, gs.Node] = {}  # integer node -> last node fused into it
         self.biases: dict[str, str] = {}
         self.tensors: dict[str, TensorPlan] = {}
+        self.wide: dict[str, WidePlan] = {}
 
     def plan(self) -> Int8Plan:
         self._find_candidates()
@@ -248,16 +272,30 @@ class _Planner:
             MappingProxyType(self.tensors),
             MappingProxyType(self.biases),
             self.kept_float.warnings,
+            MappingProxyType(self.wide),
         )
 
     def _find_candidates(self) -> None:
         for node in self.graph.nodes:
             rule, reason = find_rule(node)
-            reason = self.kept_float.reason(node) or reason
-            if rule is None or reason:
-                self.reasons[node.name] = reason
-            else:
+            kept = self.kept_float.reason(node)
+            if rule is not None and not kept:
                 self.rules[node.name] = rule
+                continue
+            wide_in_vain = kept == _WIDE and rule is None
+            self.reasons[node.name] = reason if wide_in_vain else kept or reason
+            if rule is not None and kept == _WIDE:
+                self.wide[node.name] = self._wide(node, rule)
+
+    def _wide(self, node: gs.Node, rule: OpRule) -> WidePlan:
+        read = [tensor for tensor in activations(node, rule) if isinstance(tensor, gs.Variable)]
+        tail = node
+        following = only_reader(self.graph, node.outputs[0])
+        if following is not None and rule.output is ScaleFrom.OWN:
+            fused = find_rule(following)[0]
+            tail = following if fused is not None and fused.kernel is Kernel.FUSED else node
+        made = [tensor for tensor in tail.outputs if tensor.dtype == np.float32]
+        return WidePlan(tuple(t.name for t in read), tuple(t.name for t in made))
 
     def _choose_arithmetic(self) -> None:
         heavy = [n for n in self.graph.nodes if self._is_heavy(n)]
@@ -498,6 +536,9 @@ def _excluded(graph: gs.Graph, options: Int8Options) -> tuple[dict[str, str], li
         picked, unknown = pick_layers(layers, kind, entries, key)
         reasons |= picked
         warnings += unknown
+    picked, unknown = pick_layers(layers, None, options.uint16_layers, "uint16_layers")
+    reasons = {**dict.fromkeys(picked, _WIDE), **reasons}
+    warnings += unknown
     return reasons, warnings
 
 

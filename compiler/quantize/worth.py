@@ -19,8 +19,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from compiler.cost.model import CostModel
-from compiler.graph.query import is_static, output_ids, producer, readers
-from compiler.quantize.op_rules import find_rule
+from compiler.graph.query import is_static, only_reader, output_ids, producer, readers
+from compiler.quantize.op_rules import Kernel, find_rule
 from compiler.quantize.plan import KeptFloat
 
 
@@ -50,6 +50,9 @@ def find_not_worth(graph: gs.Graph, cost: CostModel, kept_float: KeptFloat) -> M
         integer, floating = times[node.name]
         flow.connect(_SOURCE, node.name, floating)
         flow.connect(node.name, _SINK, MARGIN * integer if node.name in able else inf)
+        if head := _fused_into(graph, node):  # the kernel of one does both
+            flow.connect(node.name, head.name, inf)
+            flow.connect(head.name, node.name, inf)
     outputs = output_ids(graph)
     for tensor in graph.tensors().values():
         if isinstance(tensor, gs.Constant) or not is_static(tensor):
@@ -71,6 +74,16 @@ def find_not_worth(graph: gs.Graph, cost: CostModel, kept_float: KeptFloat) -> M
         for name in (node.name for node in graph.nodes)
         if name in able and name not in chosen
     }
+
+
+def _fused_into(graph: gs.Graph, node: gs.Node) -> gs.Node | None:
+    """The heavy node that an activation is computed with, on integers and in float alike."""
+    rule = find_rule(node)[0]
+    maker = producer(node.inputs[0]) if rule is not None and rule.kernel is Kernel.FUSED else None
+    if maker is None or only_reader(graph, node.inputs[0]) is not node:
+        return None
+    heavy = find_rule(maker)[0]
+    return maker if heavy is not None and heavy.heavy else None
 
 
 MARGIN: Final = 1.1

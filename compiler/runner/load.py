@@ -6,6 +6,7 @@
 Needs numpy and onnxruntime; the image library is imported when the first image is given.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from compiler.errors import BundleError, ModcError
 from compiler.runner import onnxruntime
+from compiler.runner.cpu import run_warnings
 from compiler.runner.manifest import Manifest, TensorSpec
 from compiler.runner.onnxruntime import Provider, Session, Tensor
 from compiler.runner.read import Bundle, use_bundle
@@ -23,6 +25,7 @@ from compiler.runner.read import Bundle, use_bundle
 Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
 Chain: TypeAlias = Callable[[Image], Tensor]
 
+_LOG = logging.getLogger(__name__)
 _MOST_THREADS: Final = 1024
 _ACCEPTED: Final = (
     "accepted: an array, a mapping of input names to arrays, or one image or a sequence of them "
@@ -66,9 +69,12 @@ class Runner:
             )
 
         def load(bundle: Bundle) -> tuple[Bundle, Session]:
-            return bundle, _load(bundle.model, threads, providers)
+            return bundle, _load(bundle, threads, providers)
 
         bundle, session = use_bundle(prefix, load, check=check)
+        if session.on_cpu:
+            for warning in run_warnings(bundle.manifest.quantization):
+                _LOG.warning("%s: %s", bundle.prefix, warning)
         self.bundle = bundle
         self._session: Session | None = session
         self._chain: Chain | None = None
@@ -272,14 +278,17 @@ def _is_thread_count(threads: object) -> bool:
     return 1 <= threads <= _MOST_THREADS
 
 
-def _load(model: Path, threads: int | None, providers: Sequence[Provider] | None) -> Session:
+def _load(bundle: Bundle, threads: int | None, providers: Sequence[Provider] | None) -> Session:
+    bfloat16 = bundle.manifest.quantization.get("dtype") == "bf16"
     try:
-        return onnxruntime.load(model, threads=threads, providers=providers)
+        return onnxruntime.load(
+            bundle.model, threads=threads, providers=providers, bfloat16=bfloat16
+        )
     except ModcError:
         raise
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise BundleError(
             f"onnxruntime cannot load it: {error}",
-            where=str(model),
+            where=str(bundle.model),
             fix="update onnxruntime, or build the bundle again with the installed one",
         ) from error

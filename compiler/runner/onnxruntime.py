@@ -1,6 +1,7 @@
 """ONNX Runtime as an engine: one file per engine, each with `load` and a session with `run`."""
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -10,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from compiler.errors import MissingRequirementError
+from compiler.runner.cpu import has_bfloat16
 from compiler.runner.profile import Trace, read_trace
 
 Tensor: TypeAlias = NDArray[Any]  # Any: graphs carry float, integer and bool tensors alike
@@ -18,14 +20,41 @@ Provider: TypeAlias = str | tuple[str, Mapping[str, object]]
 SESSION_GRAPH = "session.onnx"
 """Name of the graph that a session has made for itself, in the folder of its trace."""
 
+_CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_BFLOAT16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 _TRACE = "trace"
 _WEIGHTS = "session.weights"
 _WEIGHT_BYTES = 1024
 
 
+def dtypes() -> tuple[str, ...]:
+    """Precisions, as a build file names them, that ONNX Runtime has for this CPU."""
+    return ("fp32", "fp16", "int8", *(("bf16",) if has_bfloat16() else ()))
+
+
+def check_dtype(dtype: str) -> None:
+    """Refuse a precision that ONNX Runtime would silently replace by another on this CPU.
+
+    Raises:
+        MissingRequirementError: This CPU has no kernels for `dtype`.
+    """
+    if dtype not in dtypes():
+        raise MissingRequirementError(
+            f"ONNX Runtime computes {dtype} on Arm CPUs with the bf16 extension under Linux only; "
+            f"this is {platform.machine() or 'another'} under {platform.system() or 'another'}",
+            where=f"backend.dtype: {dtype}",
+            fix=f"choose one of {', '.join(dtypes())}, or build on such a machine",
+        )
+
+
 class Session(Protocol):
     """A loaded graph, whatever the engine."""
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU runs every node."""
+        ...
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Outputs by name for inputs by name, in the shapes and dtypes of the graph."""
@@ -50,6 +79,11 @@ class OrtSession:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self._outputs = [output.name for output in session.get_outputs()]
+        self._providers = session.get_providers()
+
+    @property
+    def on_cpu(self) -> bool:
+        return bool(self._providers == [_CPU])
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         results = self._session.run(self._outputs, dict(feeds))
@@ -73,6 +107,7 @@ def load(
     providers: Sequence[Provider] | None = None,
     arena: bool = True,
     trace: Path | None = None,
+    bfloat16: bool = False,
 ) -> OrtSession:
     """Load a graph; its external data is mapped, not copied, where no optimisation rewrites it.
 
@@ -84,6 +119,8 @@ def load(
         arena: Keep the memory of activations between runs. Without it a run takes longer (int8 30
             to 50 %, float32 5 to 10 %), and the process little more than weights and one sample.
         trace: Folder for the trace that `profile` reads, and for `SESSION_GRAPH`.
+        bfloat16: Multiply float32 matrices in bfloat16 and sum in float32 where the CPU can (see
+            `compiler.runner.cpu`); elsewhere it changes nothing.
 
     Raises:
         MissingRequirementError: A provider is not in the installed onnxruntime, or does not start.
@@ -91,11 +128,15 @@ def load(
     """
     if isinstance(providers, str):
         providers = (providers,)
-    wanted = [_resolve(provider) for provider in providers or ("CPUExecutionProvider",)]
+    wanted = [_resolve(provider) for provider in providers or (_CPU,)]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or cpus()
     options.log_severity_level = _ERRORS_ONLY
     options.enable_cpu_mem_arena = arena
+    if not arena:  # in the order of the file, so that a tensor goes soon after its readers there
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    if bfloat16:
+        options.add_session_config_entry(_BFLOAT16, "1")
     if trace is not None:
         _record(options, trace)
     session = onnxruntime.InferenceSession(str(model), options, providers=wanted)

@@ -162,6 +162,8 @@ class _SessionGraph:
         return tuple(node.name for node in quantizers if self._is_stray(node))
 
     def _is_stray(self, node: onnx.NodeProto) -> bool:
+        if self._rounds_to_16_bits(node):
+            return False  # meant for other engines; this one computes between them in float
         following = self.readers.get(node.output[0], [])
         if following and all(reader.op_type == "DequantizeLinear" for reader in following):
             return True
@@ -169,6 +171,10 @@ class _SessionGraph:
         if maker is None or maker.op_type != "DequantizeLinear":
             return False
         return self._values(maker) == self._values(node)
+
+    def _rounds_to_16_bits(self, node: onnx.NodeProto) -> bool:
+        zero_points = [self.constants[name] for name in node.input[2:] if name in self.constants]
+        return any(one.data_type == onnx.TensorProto.UINT16 for one in zero_points)
 
     def _values(self, node: onnx.NodeProto) -> list[float]:
         """Scale and zero point of a Q or DQ node."""

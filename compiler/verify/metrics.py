@@ -49,6 +49,28 @@ class Agreement:
         else:
             self._add_values(expected.astype(np.float64), actual.astype(np.float64))
 
+    def add_sums(
+        self, reference: float, other: float, error: float, max_error: float = 0.0
+    ) -> None:
+        """Take one more sample into account, of which only sums are known.
+
+        Args:
+            reference: Sum of reference²; not finite where a value is not.
+            other: Sum of other².
+            error: Sum of (reference - other)².
+            max_error: Largest |reference - other|.
+        """
+        if not all(map(math.isfinite, (reference, other, error))):
+            self.diverged = True
+            return
+        self.finite += 1
+        self.reference_power += reference
+        self.other_power += other
+        # Errors of the sums hardly show in this difference: they cancel in the cosine.
+        self.product += (reference + other - error) / 2
+        self.error_power += error
+        self.max_error = max(self.max_error, max_error)
+
     def _add_classes(self, size: int, equal: int) -> None:
         self.finite += size
         self.reference_power += size

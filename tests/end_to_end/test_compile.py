@@ -77,6 +77,7 @@ def test_two_builds_are_byte_identical_whatever_the_order_of_the_files(tmp_path:
 
 def test_a_table_gives_the_same_network_without_calibration_data(tmp_path: Path) -> None:
     project = make_project(tmp_path)
+    project.document["backend"]["quantize"] = {"equalize": False, "bias_correction": False}
     first = _bytes(_build(project))
     table = tmp_path / "table.txt"
     table.write_bytes(first["mod.calib.txt"])
@@ -87,6 +88,26 @@ def test_a_table_gives_the_same_network_without_calibration_data(tmp_path: Path)
     assert second["mod.onnx"] == first["mod.onnx"]
     assert second["mod.params"] == first["mod.params"]
     assert "calibrate" not in build.seconds
+
+
+def test_a_table_gives_the_same_network_with_calibration_data(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    first = _bytes(_build(project))
+    table = tmp_path / "table.txt"
+    table.write_bytes(first["mod.calib.txt"])
+    second = _bytes(_build(project, calibration_table=table))
+    assert {name: second[name] for name in ("mod.onnx", "mod.params", "mod.calib.txt")} == {
+        name: first[name] for name in ("mod.onnx", "mod.params", "mod.calib.txt")
+    }
+
+
+def test_a_table_of_equalized_channels_needs_calibration_data(tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    table = tmp_path / "table.txt"
+    table.write_bytes(_bytes(_build(project))["mod.calib.txt"])
+    shutil.rmtree(tmp_path / "calib")
+    with pytest.raises(CalibrationError, match="equalized channels, which needs calibration data"):
+        _build(project, calibration_table=table)
 
 
 def test_an_edited_threshold_changes_the_network(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from compiler.errors import CalibrationError
 from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
-from compiler.evaluate.segmentation import ForegroundIou, MeanIou
+from compiler.evaluate.segmentation import Dice, ForegroundIou, MeanIou
 
 
 def _map(*rows: list[int]) -> np.ndarray:
@@ -27,6 +30,30 @@ def test_an_image_without_foreground_is_counted_and_left_out() -> None:
     metric.add(_map([0]), _map([0]))
     assert math.isnan(metric.value())
     assert (metric.images, metric.empty) == (0, 1)
+
+
+def test_dice_is_the_mean_of_the_ratios_of_the_images() -> None:
+    metric = Dice()
+    metric.add(_map([1, 0], [0, 0]), _map([1, 1], [0, 0]))
+    assert metric.value() == pytest.approx(200 / 3)  # 2 * 1 / (1 + 2)
+    metric.add(_map([2, 1], [1, 1]), _map([1, 1], [1, 5]))
+    assert metric.value() == pytest.approx(250 / 3)  # a pooled ratio would be 10 / 11
+    metric.add(_map([0]), _map([0]))
+    assert (metric.images, metric.empty) == (2, 1)
+
+
+def test_dice_without_foreground_is_undefined() -> None:
+    assert math.isnan(Dice().value())
+
+
+@given(arrays(np.int64, (2, 4, 5), elements=st.integers(0, 2)))
+def test_dice_of_an_image_follows_from_its_iou(maps: np.ndarray) -> None:
+    dice, iou = Dice(), ForegroundIou()
+    dice.add(maps[0], maps[1])
+    iou.add(maps[0], maps[1])
+    ratio = iou.value() / 100
+    expected = 100 * 2 * ratio / (1 + ratio)
+    assert dice.value() == pytest.approx(expected, rel=1e-12, nan_ok=True)
 
 
 def test_mean_iou_ignores_void_and_sums_over_images() -> None:

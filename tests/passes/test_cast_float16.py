@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from PIL import Image
 
 from compiler.frontend.load_onnx import load_onnx
@@ -237,8 +238,18 @@ def test_bodies_stay_in_float32_and_read_float32() -> None:
 def test_what_was_observed_near_the_largest_float16_stays() -> None:
     graph = graph_of(network("a = Relu(x)  b = Neg(a)  y = Abs(b)"))
     result = cast_float16(graph, largest={"a": 8188.0, "b": 8189.0, "elsewhere": 1e9})
-    assert result.skipped == [Skip("b", "'b' reaches 8189"), Skip("y", "'b' reaches 8189")]
+    reason = "'b' reaches about 8200"
+    assert result.skipped == [Skip("b", reason), Skip("y", reason)]
     assert result.changed == 1
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "shown"), [(np.inf, "inf"), (np.nan, "nan"), (8e9, "8000000000")]
+)
+def test_what_is_not_finite_or_beyond_float16_stays(magnitude: float, shown: str) -> None:
+    graph = graph_of(network("y = Relu(x)"))
+    result = cast_float16(graph, largest={"x": magnitude})
+    assert result.skipped == [Skip("y", f"'x' reaches about {shown}")]
 
 
 def test_initializers_beyond_the_range_are_clamped_and_named() -> None:
@@ -257,14 +268,69 @@ def test_initializers_beyond_the_range_are_clamped_and_named() -> None:
     np.testing.assert_array_equal(graph.tensors()["big_float16"].values, [-65504, 65504])
 
 
-def test_values_below_the_normal_range_are_counted() -> None:
+def rounded(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], list[str]]:
+    """What becomes of a MatMul's weight, and the warnings."""
+    text = network("y = MatMul(x, k)", given=f"float[1, {len(values)}] x", weights="float[1] k")
+    model = model_from_text(text.replace("float[?, ?, ?, ?] y", "float[1, ?] y"))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(values, "k"))
+    graph = to_graph(model)
+    infer_shapes(graph)
+    result = cast_float16(graph)
+    return graph.tensors()["k_float16"].values, result.warnings
+
+
+def test_values_below_the_normal_range_become_0_where_rounding_takes_more() -> None:
+    tiny, small = 1e-5, 2.0**-9
+    values = np.array([[1, tiny, 1], [tiny, tiny, small], [1, 1, 1]], np.float32)
+    actual, warnings = rounded(values)
+    np.testing.assert_array_equal(actual == 0, [[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(actual[1, :2], 1e-5, rtol=2**-8)
+    assert warnings == [
+        "33.33% of 9 initializer values are below 6.1e-05: 1 became 0, 2 lost digits (subnormal); "
+        "most in 'k' (3)"
+    ]
+
+
+def test_values_of_a_vector_stay_though_they_lose_digits() -> None:
     weights = "float[4] k = {1.0, 1.0e-5, 1.0e-9, 0.0}"
     graph = graph_of(
         network("y = Mul(x, k)", given="float[4] x", wanted="float[4] y", weights=weights)
     )
     assert cast_float16(graph).warnings == [
-        "50.00% of 4 initializer values are below 6.1e-05: 1 became 0, 1 lost digits (subnormal)"
+        "50.00% of 4 initializer values are below 6.1e-05: 1 became 0, 1 lost digits (subnormal); "
+        "most in 'k' (2)"
     ]
+
+
+def test_a_scalar_is_never_flushed_while_float16_has_it() -> None:
+    weights = "float k = {1.0e-5}"
+    graph = graph_of(network("y = Mul(x, k)", weights=weights))
+    cast_float16(graph)
+    assert graph.tensors()["k_float16"].values == np.float16(1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), rows=st.integers(1, 6), columns=st.integers(1, 6))
+def test_what_becomes_0_is_no_more_than_rounding_takes_from_its_row_and_column(
+    seed: int, rows: int, columns: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = (
+        rng.normal(size=(rows, columns)) * 2.0 ** rng.integers(-20, 3, (rows, columns))
+    ).astype("f4")
+    values[rng.random(values.shape) < 0.1] = 0
+    values[0, 0] = 1.0  # a weight that is tiny altogether stays in float32
+    actual, _ = rounded(values)
+    half = values.astype(np.float16)
+    flushed = (actual == 0) & (half != 0)
+    assert (np.abs(half[flushed]) < 2.0**-14).all()
+    np.testing.assert_array_equal(actual[~flushed], half[~flushed])
+    magnitudes = np.abs(half.astype(np.float64))
+    for row, lost in [
+        *zip(magnitudes, flushed, strict=True),
+        *zip(magnitudes.T, flushed.T, strict=True),
+    ]:
+        assert row[lost].sum() <= row.sum() / 2**11
 
 
 def test_casts_of_the_network_itself_that_become_idle_go() -> None:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-Graph = Literal["original", "quantize_static", "nncf", "fp32", "direct", "int8"]
-
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -22,7 +20,7 @@ class Column:
     """
 
     title: str
-    graph: Graph
+    graph: str
     engine: Literal["onnxruntime", "openvino"]
     precision: Literal["f32", "default", "bf16"] = "default"
 

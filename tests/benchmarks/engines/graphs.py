@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 
 from compiler.config.load import load_config
+from compiler.pipeline.build import Build
 from compiler.pipeline.compile import compile_model
 from compiler.preprocess.chain import Chain
 from compiler.zoo.full_size import NETWORKS, write_network
@@ -18,6 +20,21 @@ from compiler.zoo.portraits import write_portraits
 from tests.benchmarks.engines.sessions import Floats
 
 logger = logging.getLogger(__name__)
+
+
+class Calibrated(Protocol):
+    """What a quantizer needs: a network on disk, its only input, and pictures to calibrate with."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def input(self) -> str: ...
+
+    @property
+    def pictures(self) -> Sequence[Path]: ...
+
+    def loader(self) -> Callable[[Path], Floats]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,10 @@ class Network:
     @property
     def size(self) -> int:
         return NETWORKS[self.name].size
+
+    @property
+    def input(self) -> str:
+        return "input"
 
     @property
     def pictures(self) -> list[Path]:
@@ -135,15 +156,24 @@ def build_modc(network: Network, graph: str) -> tuple[Path, float]:
     build_file = network.work / f"modc_{graph}.yaml"
     build_file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     build = compile_model(load_config(build_file))
+    return build.prefix.with_suffix(".onnx"), building_seconds(build)
+
+
+def building_seconds(build: Build) -> float:
+    """Seconds of all stages but verification and latency, which no peer has."""
     spent = {key: value for key, value in build.seconds.items() if key not in _NOT_BUILDING}
-    return build.prefix.with_suffix(".onnx"), sum(spent.values())
+    return sum(spent.values())
 
 
 _NOT_BUILDING = ("verify", "latency")
 
 
-def run_quantize_static(network: Network, path: Path) -> float:
-    """Quantize with ONNX Runtime: QDQ, per channel, MinMax. Returns seconds."""
+def run_quantize_static(network: Calibrated, path: Path, method: str = "MinMax") -> float:
+    """Quantize with ONNX Runtime: QDQ, per channel, by one of its calibration methods.
+
+    Returns:
+        Seconds.
+    """
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -151,7 +181,7 @@ def run_quantize_static(network: Network, path: Path) -> float:
         def __init__(self) -> None:
             load = network.loader()
             self._feeds: Iterator[dict[str, Floats]] = (
-                {"input": load(picture)} for picture in network.pictures
+                {network.input: load(picture)} for picture in network.pictures
             )
 
         def get_next(self) -> dict[str, Floats] | None:
@@ -169,12 +199,12 @@ def run_quantize_static(network: Network, path: Path) -> float:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
+            calibrate_method=quantization.CalibrationMethod[method],
         )
     return time.perf_counter() - start
 
 
-def run_nncf(network: Network, path: Path) -> float:
+def run_nncf(network: Calibrated, path: Path) -> float:
     """Quantize with NNCF's default preset for OpenVINO. Returns seconds."""
     import nncf
     import openvino

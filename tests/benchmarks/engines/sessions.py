@@ -39,11 +39,11 @@ def cpu_has_bf16() -> bool:
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def open_column(column: Column, path: Path, threads: int) -> Loaded:
-    """Load a contestant's graph into its engine."""
+def open_column(column: Column, path: Path, threads: int, *, input_name: str = "input") -> Loaded:
+    """Load a contestant's graph, whose only input has the given name, into its engine."""
     start = time.perf_counter()
     if column.engine == "onnxruntime":
-        run, precision = _open_onnxruntime(path, threads), "f32"
+        run, precision = _open_onnxruntime(path, threads, input_name), "f32"
     else:
         run, precision = _open_openvino(path, threads, exact=column.precision == "f32")
     return Loaded(run, time.perf_counter() - start, precision)
@@ -62,11 +62,11 @@ def open_unoptimized(path: Path) -> Run:
     return run
 
 
-def _open_onnxruntime(path: Path, threads: int) -> Run:
+def _open_onnxruntime(path: Path, threads: int, input_name: str) -> Run:
     session = load(path, threads=threads)
 
     def run(values: Floats) -> Floats:
-        (output,) = session.run({"input": values}).values()
+        (output,) = session.run({input_name: values}).values()
         return output
 
     return run

@@ -64,7 +64,7 @@ def ratio_table(report: Report) -> str:
         "modc int8, best engine, vs NNCF int8",
         "best engine",
     ]
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _ratio(peer: Measured, ours: Measured, threads: int, least: float) -> str:
@@ -93,7 +93,7 @@ def _per_column(report: Report, cell: Callable[[Measured], str]) -> str:
         [GOALS[name].title, *(cell(network.columns[key]) for key in keys)]
         for name, network in report.networks.items()
     ]
-    return _table(["network", *(COLUMNS[key].title for key in keys)], rows)
+    return table(["network", *(COLUMNS[key].title for key in keys)], rows)
 
 
 def accuracy_table(report: Report) -> str:
@@ -107,7 +107,7 @@ def accuracy_table(report: Report) -> str:
         ]
         for name, network in report.networks.items()
     ]
-    return _table(["network", "rounding alone", *(COLUMNS[key].title for key in keys)], rows)
+    return table(["network", "rounding alone", *(COLUMNS[key].title for key in keys)], rows)
 
 
 def _accuracy(key: str, network: NetworkResult) -> str:
@@ -133,7 +133,7 @@ def seconds_table(report: Report) -> str:
         cells = [f"{median(turns[graph]):.1f}" if graph in turns else _ABSENT for graph in graphs]
         title = GOALS[report.compile_time.network].title
         rows.append([f"{title}, in turns", str(report.compile_time.images), *cells])
-    return _table(["network", "images", *graphs.values()], rows)
+    return table(["network", "images", *graphs.values()], rows)
 
 
 def _origin(report: Report) -> str:
@@ -152,6 +152,7 @@ def _present(report: Report, keys: Iterable[str]) -> list[str]:
     return [key for key in keys if key in measured]
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first are aligned right."""
     rule = ["---", *["---:"] * (len(heads) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))

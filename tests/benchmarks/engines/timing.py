@@ -27,6 +27,7 @@ def measure(
     *,
     rounds: int,
     threads: Sequence[int],
+    input_name: str = "input",
 ) -> dict[str, Measured]:
     """Measure all contestants on one network.
 
@@ -36,13 +37,14 @@ def measure(
         images: Inputs of the network. All are compared, the first is timed.
         rounds: Samples per contestant and number of threads.
         threads: Numbers of threads, measured one after the other.
+        input_name: The networks' only input.
     """
     milliseconds: dict[str, dict[int, tuple[float, ...]]] = {key: {} for key in columns}
     seconds: dict[str, dict[int, float]] = {key: {} for key in columns}
     for count in threads:
         loaded: dict[str, Loaded] = {}
         for key, column in columns.items():
-            loaded[key] = open_column(column, paths[column.graph], count)
+            loaded[key] = open_column(column, paths[column.graph], count, input_name=input_name)
             seconds[key][count] = loaded[key].load_seconds
         logger.info("  threads %d: %d graphs loaded", count, len(loaded))
         runs = {key: one.run for key, one in loaded.items()}
