@@ -1,4 +1,4 @@
-"""Lets tests import `tests.support` from any working folder, and keeps them off the user's cache."""
+"""Lets tests import `tests.support` from anywhere, and keeps them off the user's cache."""
 
 import os
 import sys

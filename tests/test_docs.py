@@ -5,18 +5,49 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
+import typer
+import yaml
+from typer.core import TyperGroup
+
+from compiler import load_config
+from compiler.cli.app import app
+from compiler.config.schema import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+PROGRAMS = ("modc", "vamc", "compile")
+OWN_NETWORK = ROOT / "docs/how_to/own_network.md"
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
 def _blocks(page: Path, language: str) -> list[str]:
-    return [body for kind, body in FENCE.findall(page.read_text("utf-8")) if kind == language]
+    found = FENCE.findall(page.read_text("utf-8"))
+    return [dedent(body) for kind, body in found if kind == language]
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    """Commands of modc in shell blocks and between backticks, as words up to a pipe or the like."""
+    shell = [line for block in _blocks(page, "sh") for line in block.splitlines()]
+    for line in shell + CODE.findall(FENCE.sub("", page.read_text("utf-8"))):
+        if not line.startswith(PROGRAMS):
+            continue
+        for command in re.split(r" (?:&&|\||>) ", line):
+            words = shlex.split(command)
+            if words[0] in PROGRAMS:
+                yield ["compile", *words[1:]] if words[0] == "compile" else words[1:]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +71,7 @@ def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_every_command_of_the_readme_works(page: str, clone: Path) -> None:
     lines = [line for block in _blocks(ROOT / page, "sh") for line in block.splitlines()]
     commands = [line for line in lines if not line.startswith(("make ", "source "))]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         _run(command, clone)
     assert len(list((clone / "out").glob("*_overlay.png"))) == 50
@@ -62,20 +93,74 @@ def test_both_readmes_have_the_same_commands_and_links() -> None:
     english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
     for language in ("sh", "python", "text"):
         assert _blocks(english, language) == _blocks(chinese, language)
+    code = [sorted(CODE.findall(page.read_text("utf-8"))) for page in (english, chinese)]
+    assert code[0] == code[1]
     links = [LINK.findall(page.read_text("utf-8")) for page in (english, chinese)]
     assert links[0][1:] == links[1][1:]  # the first one leads to the other language
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", ["how_to/accuracy.md", "how_to/cache.md", "explanation/bundle.md"])
+def test_the_first_command_of_a_page_works(page: str, clone: Path) -> None:
+    command = _blocks(ROOT / "docs" / page, "sh")[0]
+    assert _run(command, clone).stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_command_and_option_exists(page: Path) -> None:
+    for words in _commands(page):
+        command: Any = typer.main.get_command(app)  # Any: typer's own copy of click has no types
+        while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+            assert words[0] in command.commands, f"{page}: {words[0]}"
+            command, words = command.commands[words[0]], words[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
+        given = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert given <= {*known, "--help"}, f"{page}: {words}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_yaml_snippet_and_override_is_valid(page: Path, tmp_path: Path) -> None:
+    (whole, *_) = _blocks(OWN_NETWORK, "yaml")
+    path = tmp_path / "my_network.yaml"
+    for snippet in _blocks(page, "yaml"):
+        merged = _merge(yaml.safe_load(whole), yaml.safe_load(snippet))
+        path.write_text(yaml.safe_dump(merged))
+        load_config(path, strict=True)
+    path.write_text(whole)
+    for words in _commands(page):
+        overrides = [value for option, value in pairwise(words) if option == "--set"]
+        load_config(path, overrides=overrides, strict=True)
+
+
+def _merge(document: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:  # Any: YAML
+    both = {
+        key: _merge(document[key], value)
+        for key, value in change.items()
+        if isinstance(value, dict) and key in document
+    }
+    return document | change | both
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_key_that_the_text_names_exists(page: Path) -> None:
+    sections: dict[str, set[str]] = {}
+    for heading, body in re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", reference(), re.M | re.S):
+        sections[heading] = set(re.findall(r"^\| `(\w+)` \|", body, re.M))
+    assert {"calibrate_mode", "accuracy"} <= sections["backend.quantize"]
+    for code in CODE.findall(page.read_text("utf-8")):
+        section, dot, key = code.partition(":")[0].rpartition(".")
+        for place in (section, f"backend.{section}"):
+            if dot and place in sections:
+                assert key in sections[place] or f"{place}.{key}" in sections, f"{page}: {code}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / link).exists(), link
 
 
 def test_the_build_file_of_the_how_to_page_is_valid(tmp_path: Path) -> None:
-    from compiler import load_config
-
-    (document, *_) = _blocks(ROOT / "docs/how_to/own_network.md", "yaml")
+    (document, *_) = _blocks(OWN_NETWORK, "yaml")
     (tmp_path / "my_network.yaml").write_text(document)
     config = load_config(tmp_path / "my_network.yaml", strict=True)
     assert config.name == "my_network_int8"

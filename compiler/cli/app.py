@@ -66,6 +66,10 @@ def compile_(
     keep: Annotated[
         bool, typer.Option("--keep", help="Write the bundle even if it misses its accuracy gates.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write what quantize.accuracy found even if it is slower."),
+    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Tell what each pass did or declined, and why.")
     ] = False,
@@ -86,6 +90,7 @@ def compile_(
         dtype=dtype,
         calibration_table=calibration_table,
         keep=keep,
+        force=force,
         explain=explain,
         allow_custom_code=allow_custom_code,
         lenient=lenient,

@@ -16,7 +16,7 @@ from compiler.config.load import BuildFile, read_build_file
 from compiler.errors import AccuracyError, ModcError
 from compiler.pipeline import Build, compile_model, layers_of
 from compiler.report.json import build_facts
-from compiler.report.text import closing_table, pass_lines, summary_table
+from compiler.report.text import closing_table, pass_lines, search_text, summary_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Options:
     dtype: str | None = None
     calibration_table: Path | None = None
     keep: bool = False
+    force: bool = False
     explain: bool = False
     allow_custom_code: bool = False
     lenient: bool = False
@@ -85,6 +86,7 @@ def _compile(path: Path, options: Options) -> Build:
             file.config,
             calibration_table=options.calibration_table,
             keep=options.keep,
+            force=options.force,
             allow_custom_code=options.allow_custom_code,
             progress=report,
         )
@@ -117,6 +119,8 @@ def _print(build: Build, options: Options) -> None:
         typer.echo(json.dumps(build_facts(build)))
     elif not options.quiet:
         print_table(summary_table(build))
+        if build.search is not None:
+            typer.echo(search_text(build.search))
         if build.digest:
             typer.echo(f"bundle {build.prefix}")
             typer.echo(f"mod.json sha256 {build.digest}")

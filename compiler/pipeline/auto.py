@@ -37,10 +37,10 @@ AUTO_SAMPLES: Final = 8
 CLEARLY: Final = 0.98
 """A rule replaces an earlier candidate if it leaves less than this share of its noise."""
 
-HEAD_NOISE: Final = 0.8
+HEAD_NOISE: Final = 0.85
 """A head stays float if less than this share of the output's noise remains."""
 
-HEAD_TIME: Final = 1.05
+HEAD_TIME: Final = 1.15
 """And if the network is predicted to take less than this multiple of its time."""
 
 _WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -63,12 +63,43 @@ def choose(quantizer: Quantizer, feeds: Sequence[Feeds], work: Path) -> Choice:
     """Choose rules and float heads by running the network.
 
     Args:
-        quantizer: With the histograms of its plan; its `methods` are set.
+        quantizer: With the histograms of its plan; its `methods` are set. With a table, the heads
+            are all that is left to choose.
         feeds: AUTO_SAMPLES samples.
         work: Folder for the graphs that are run.
     """
+    if floats := heads_without_lines(quantizer):
+        return Choice(floats, ())
     plan, _ = quantizer.plan()
     expected = _outputs(quantizer.graph, feeds, work)
+    notes: tuple[str, ...] = ()
+    if quantizer.given is None:
+        least, note = _choose_rules(quantizer, plan, expected, feeds, work)
+        notes = (note,)
+    else:
+        least = _output_noise(quantizer.quantize(), expected, feeds, work)
+    return Choice(_float_heads(quantizer, plan, least, expected, feeds, work), notes)
+
+
+def heads_without_lines(quantizer: Quantizer) -> dict[str, str]:
+    """Heads that were in float when the table was made, so that it lacks their tensors -> why.
+
+    Args:
+        quantizer: With or without a table.
+    """
+    plan, _ = quantizer.plan()
+    given = quantizer.given
+    return {} if given is None or given.covers(plan) else _kept_float(_heads(quantizer, plan))
+
+
+def _choose_rules(
+    quantizer: Quantizer,
+    plan: Int8Plan,
+    expected: Sequence[Tensors],
+    feeds: Sequence[Feeds],
+    work: Path,
+) -> tuple[float, str]:
+    """Set `methods` to the best candidate; returns its noise at the output, and what it is."""
     candidates = {rule: dict.fromkeys(plan.observed, rule) for rule in THRESHOLD_RULES}
     candidates["a rule per tensor"] = _per_tensor(quantizer, plan, feeds[::2], work)
     name, least = "", float("inf")
@@ -80,8 +111,7 @@ def choose(quantizer: Quantizer, feeds: Sequence[Feeds], work: Path) -> Choice:
     quantizer.methods = candidates[name]
     counts = Counter(quantizer.methods.values())
     told = ", ".join(f"{count} {rule}" for rule, count in sorted(counts.items()))
-    floats = _float_heads(quantizer, plan, least, expected, feeds, work)
-    return Choice(floats, (f"calibrate_mode auto chose {name}: {told}",))
+    return least, f"calibrate_mode auto chose {name}: {told}"
 
 
 def _per_tensor(
@@ -173,16 +203,23 @@ def _float_heads(
     feeds: Sequence[Feeds],
     work: Path,
 ) -> dict[str, str]:
-    layers = {origin_of(node.node) for node in plan.integer_nodes}
-    heads = sorted(heads_of(quantizer) & layers)
-    if not heads:
+    floats = _kept_float(_heads(quantizer, plan))
+    if not floats:
         return {}
-    floats = dict.fromkeys(heads, "the output's noise would be its own, for little time")
     found = quantizer.quantize(floats)
     slower = quantizer.milliseconds(found.plan) / quantizer.milliseconds(plan)
     if slower >= HEAD_TIME or _output_noise(found, expected, feeds, work) >= HEAD_NOISE * noise:
         return {}
     return floats
+
+
+def _heads(quantizer: Quantizer, plan: Int8Plan) -> list[str]:
+    layers = {origin_of(node.node) for node in plan.integer_nodes}
+    return sorted(heads_of(quantizer) & layers)
+
+
+def _kept_float(heads: Sequence[str]) -> dict[str, str]:
+    return dict.fromkeys(heads, "the output's noise would be its own, for little time")
 
 
 def heads_of(quantizer: Quantizer) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compiler.errors import AccuracyError
 from compiler.passes.result import PassResult
+from compiler.pipeline.search import SearchResult
 from compiler.verify.result import VerifyResult
 
 
@@ -46,6 +47,7 @@ class Build:
         integer_layers: For int8, (layers that run on integers, layers that were to).
         verification: Compiled against original network.
         broken_gates: One sentence per accuracy gate that was missed.
+        search: Of layers that stay float, where the build file has an accuracy budget.
         size: Before and after.
         latency: Before and after.
         seconds: Duration of each stage.
@@ -62,6 +64,7 @@ class Build:
     integer_layers: tuple[int, int] | None
     verification: VerifyResult
     broken_gates: tuple[str, ...]
+    search: SearchResult | None
     size: Size
     latency: Latency
     seconds: Mapping[str, float]

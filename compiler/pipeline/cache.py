@@ -133,14 +133,14 @@ class StageCache:
         Args:
             stage: As for `fetch`.
             key: As for `fetch`.
-            read: May raise OSError and ValueError.
+            read: Raises what it likes where it cannot make sense of the files.
         """
         place = self.fetch(stage, key)
         if place is None:
             return None
         try:
             return read(place)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever is wrong with it, it can be made anew
             _give_up(place, error)
             return None
 

@@ -84,6 +84,10 @@ class GivenRanges:
     ranges: Mapping[str, TensorRange]
     equalized: bool
 
+    def covers(self, plan: Int8Plan) -> bool:
+        """Whether there is a line for each of a plan's tensors."""
+        return self.ranges.keys() >= set(plan.observed)
+
     def of(self, plan: Int8Plan) -> tuple[TensorRange, ...]:
         """The ranges of a plan's tensors.
 

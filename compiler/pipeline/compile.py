@@ -17,13 +17,15 @@ from compiler.graph.convert import save_model
 from compiler.passes import FLOAT_PASSES
 from compiler.passes.cast_float16 import cast_float16
 from compiler.passes.run import merge_results, run_passes
+from compiler.pipeline.accuracy import find_measure
+from compiler.pipeline.budget import Kept, keep_budget
 from compiler.pipeline.build import Build, Size
 from compiler.pipeline.cache import StageCache, default_folder
 from compiler.pipeline.calibrate import ranges_text
 from compiler.pipeline.clock import Clock, Report
 from compiler.pipeline.float16 import NOT_OBSERVED_NOTE, observe_largest, observed_samples
-from compiler.pipeline.form import choose_form
-from compiler.pipeline.int8 import quantize_graph
+from compiler.pipeline.form import choose_form, float_form
+from compiler.pipeline.int8 import open_quantizer
 from compiler.pipeline.kept import keep_graphs, log_file
 from compiler.pipeline.latency import measure_latency
 from compiler.pipeline.network import asked_passes, load_network, postprocessing_of
@@ -63,6 +65,7 @@ def compile_model(
     *,
     calibration_table: Path | None = None,
     keep: bool = False,
+    force: bool = False,
     allow_custom_code: bool = False,
     progress: Report | None = None,
 ) -> Build:
@@ -75,6 +78,7 @@ def compile_model(
         config: From `load_config`.
         calibration_table: int8: take the ranges from this file instead of observing the network.
         keep: Write the bundle even if it misses an accuracy gate.
+        force: Write the bundle of an accuracy search even if it is slower than the fp32 form.
         allow_custom_code: Let a CustomFunc of the build file run its Python code.
         progress: Called as progress(stage, done, total).
 
@@ -119,15 +123,23 @@ def compile_model(
                 allow_custom_code=allow_custom_code,
             )
             task = find_task(config, chain, inputs, specs_of(interface.outputs)[0], rule)
+            feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+            accuracy = config.backend.quantize.accuracy if dtype == "int8" else None
+            measure = None
+            if accuracy is not None:
+                measure = find_measure(
+                    config, accuracy, samples, chain, inputs, specs_of(interface.outputs)[0], rule
+                )
         notes = [*prepared.notes, *notes, *data_notes(config, samples)]
 
         quantized: Quantized | None = None
+        kept: Kept | None = None
         if dtype == "fp16":
             largest = _observe_largest(graph, samples, work, clock)
             passes += run_passes(graph, (partial(cast_float16, largest=largest),), rounds=1)
             notes += [] if largest else [NOT_OBSERVED_NOTE]
         if dtype == "int8":
-            quantized = quantize_graph(
+            opened = open_quantizer(
                 graph,
                 config.backend,
                 prepared.kept_float,
@@ -138,6 +150,15 @@ def compile_model(
                 clock,
                 prepared.source,
             )
+            if accuracy is not None and measure is not None:
+                rival = float_form(config, cache, work / "rival", clock)
+                with clock.stage("search"):
+                    kept = keep_budget(
+                        opened, accuracy, measure, prepared, rival, samples, feeds, work
+                    )
+                opened = kept.opened
+            with clock.stage("quantize"):
+                quantized = opened.quantize()
             graph = quantized.graph
             table = ranges_text(quantized.ranges, equalized=quantized.equalized)
             (bundle.folder / "mod.calib.txt").write_text(table, encoding="utf-8")
@@ -151,7 +172,6 @@ def compile_model(
             with clock.stage("inspect"):
                 report = _inspect(model, quantized)
 
-        feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
         sensitivity = Sensitivity()
         if quantized is not None:
             with clock.stage("sensitivity"):
@@ -165,6 +185,8 @@ def compile_model(
             min_cosine=config.verify.min_cosine,
             min_sqnr_db=config.verify.min_sqnr_db,
         )
+        if kept is not None:
+            broken = [*broken, *kept.broken(force=force)]
 
         with clock.stage("latency"):
             latency = measure_latency(prepared.original, model, feeds[0])
@@ -187,6 +209,7 @@ def compile_model(
             integer_layers=integer_layers(report),
             verification=result,
             broken_gates=tuple(broken),
+            search=None if kept is None else kept.result,
             size=Size(
                 sum(fact.size for _, fact in prepared.files),
                 _bytes((model, bundle.folder / "mod.params")),
@@ -200,7 +223,9 @@ def compile_model(
             return build
         with clock.stage("bundle"):
             keep_graphs(config, workspace, work)
-            facts = report_facts(passes, samples, quantized, report, result, sensitivity, warnings)
+            facts = report_facts(
+                passes, samples, quantized, report, result, sensitivity, kept, warnings
+            )
             _write_json(bundle.folder / "mod.report.json", facts)
             _write_json(
                 bundle.folder / "mod.build.json", run_facts(started, clock.seconds, latency)

@@ -46,10 +46,7 @@ def choose_form(
     integer = quantizer.milliseconds(quantizer.plan()[0])
     if integer < CLEARLY * prepared.float_milliseconds:
         return prepared, ()
-    backend = config.backend.model_copy(update={"dtype": "fp32"})
-    folder = work / "fp32"
-    folder.mkdir()
-    rival = prepare(config.model_copy(update={"backend": backend}), cache, folder, clock)
+    rival = float_form(config, cache, work / "fp32", clock)
     floating = rival.cost.milliseconds(rival.graph.nodes)
     if integer < floating:
         return prepared, ()
@@ -59,3 +56,17 @@ def choose_form(
         f"the whole network stays float: {reason}, as predicted for one thread; "
         "backend.optimize.keep_float: false quantizes it all the same",
     )
+
+
+def float_form(config: BuildConfig, cache: StageCache, folder: Path, clock: Clock) -> Prepared:
+    """The network as an fp32 build would prepare it.
+
+    Args:
+        config: Build file of an int8 build.
+        cache: Of the stages.
+        folder: New folder for its files.
+        clock: Times the stages.
+    """
+    folder.mkdir()
+    backend = config.backend.model_copy(update={"dtype": "fp32"})
+    return prepare(config.model_copy(update={"backend": backend}), cache, folder, clock)

@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import NDArray
 
 from compiler.config.backend import Backend, Quantize
 from compiler.cost.model import CostModel
 from compiler.errors import CalibrationError
 from compiler.graph.convert import infer_shapes
 from compiler.pipeline import round_weights
-from compiler.pipeline.auto import AUTO_SAMPLES, choose
+from compiler.pipeline.auto import AUTO_SAMPLES, choose, heads_without_lines
 from compiler.pipeline.calibrate import range_warnings, read_ranges
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.observation import Observation, observe, observe_extremes
@@ -29,9 +26,10 @@ from compiler.pipeline.stored_arrays import (
     save_arrays,
     save_histograms,
 )
-from compiler.quantize.equalize import equalization_tensors, equalize
+from compiler.quantize.equalize import equalization_tensors, equalize, repeat_equalization
 from compiler.quantize.plan import KeptFloat
 from compiler.quantize.replace_reduce_mean import replace_reduce_mean
+from compiler.quantize.rescaling import Exponents
 from compiler.quantize.weights import RoundedWeights
 
 
@@ -41,7 +39,7 @@ class OpenQuantizer:
 
     Args:
         quantizer: With histograms, or the ranges of a table, and the rule of every tensor.
-        floats: Layers that `auto` keeps in float -> why.
+        floats: Layers that `auto` or the accuracy search keeps in float -> why.
         equalized: Number of tensors whose channels were equalized.
         warnings: As in `Quantized`, as are `notes`.
         notes: What was chosen.
@@ -52,6 +50,24 @@ class OpenQuantizer:
     equalized: int
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def quantize(self) -> Quantized:
+        """The int8 graph, with what is to be told of it."""
+        found = self.quantizer.quantize(self.floats)
+        notes = list(self.notes)
+        if found.not_worth:
+            notes.append(
+                f"{found.not_worth} nodes stay float because integers would not be faster; "
+                "--explain lists them, backend.optimize.keep_float: false quantizes them all the "
+                "same"
+            )
+        notes += [f"layer {name} stays float: {reason}" for name, reason in self.floats.items()]
+        return replace(
+            found,
+            equalized=self.equalized,
+            warnings=(*found.warnings, *self.warnings),
+            notes=tuple(notes),
+        )
 
 
 def open_quantizer(
@@ -117,37 +133,9 @@ def open_quantizer(
         )
     else:
         notes += _left_out(backend.quantize)
+        if backend.quantize.calibrate_mode == "auto":
+            floats = heads_without_lines(quantizer)
     return OpenQuantizer(quantizer, floats, equalized, tuple(warnings), tuple(notes))
-
-
-def quantize_graph(
-    graph: gs.Graph,
-    backend: Backend,
-    kept_float: KeptFloat,
-    cost: CostModel,
-    samples: Samples | None,
-    table: Path | None,
-    work: Path,
-    clock: Clock,
-    source: Source,
-) -> Quantized:
-    """Quantize a float graph; arguments and errors as `open_quantizer`."""
-    seen = open_quantizer(graph, backend, kept_float, cost, samples, table, work, clock, source)
-    notes = list(seen.notes)
-    with clock.stage("quantize"):
-        found = seen.quantizer.quantize(seen.floats)
-    if found.not_worth:
-        notes.append(
-            f"{found.not_worth} nodes stay float because integers would not be faster; --explain "
-            "lists them, backend.optimize.keep_float: false quantizes them all the same"
-        )
-    notes += [f"layer {name} stays float: {reason}" for name, reason in seen.floats.items()]
-    return replace(
-        found,
-        equalized=seen.equalized,
-        warnings=(*found.warnings, *seen.warnings),
-        notes=tuple(notes),
-    )
 
 
 def _observe(
@@ -172,18 +160,18 @@ def _observe(
     if found is None:
         with clock.stage("calibrate", len(samples.calibration)) as step:
             extremes = observe_extremes(graph, channels, samples, work)
-            equalized = equalize(graph, extremes).changed if equalizes else 0
+            exponents = equalize(graph, extremes).exponents if equalizes else {}
             seen = observe(graph, names, axes, samples, work, step)
-        source.store("observe", facts, lambda folder: _write(folder, extremes, seen, samples))
+        source.store("observe", facts, lambda folder: _write(folder, exponents, seen, samples))
     else:
-        extremes, seen = found
+        exponents, seen = found
         with clock.stage("calibrate"):
-            equalized = equalize(graph, extremes).changed if equalizes else 0
+            repeat_equalization(graph, exponents)
     quantizer.histograms = dict(seen.histograms)
     if options.bias_correction:
         quantizer.means = seen.means
     quantizer.observe = lambda more: observe(graph, more, {}, samples, work, _silent).histograms
-    return equalized
+    return len(exponents)
 
 
 def _adapt(
@@ -227,19 +215,19 @@ def _silent(done: int) -> None:
 
 def _write(
     folder: Path,
-    extremes: Mapping[str, NDArray[np.float32]],
+    exponents: Mapping[str, Exponents],
     seen: Observation,
     samples: Samples,
 ) -> None:
-    save_arrays(extremes, folder / "extremes.npz")
+    save_arrays(exponents, folder / "exponents.npz")
     save_arrays(seen.means, folder / "means.npz")
     save_histograms(seen.histograms, folder / "histograms.npz")
     (folder / "remarks.json").write_text(json.dumps(samples.remarks()), encoding="utf-8")
 
 
-def _read(folder: Path, samples: Samples) -> tuple[dict[str, NDArray[Any]], Observation]:
+def _read(folder: Path, samples: Samples) -> tuple[Mapping[str, Exponents], Observation]:
     seen = Observation(
         load_histograms(folder / "histograms.npz"), load_arrays(folder / "means.npz")
     )
     samples.recall(json.loads((folder / "remarks.json").read_text(encoding="utf-8")))
-    return load_arrays(folder / "extremes.npz"), seen
+    return load_arrays(folder / "exponents.npz"), seen

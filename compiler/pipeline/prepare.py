@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +23,13 @@ from compiler.pipeline.clock import Clock
 from compiler.pipeline.network import asked_passes, checkpoint_of, load_network
 from compiler.pipeline.optimize import cost_model, optimize
 from compiler.pipeline.stages import Facts, Source
+from compiler.quantize.layers import list_layers
 from compiler.quantize.plan import KeptFloat, find_kept_float
 from compiler.runner.manifest import FileFact
 from compiler.runner.read import file_fact
 
 ORIGINAL: Final = "original"
-_ORIGINAL_FACTS: Final = ("model", "frontend", "graph", "process_ops")
+_ORIGINAL_FACTS: Final = ("model", "external", "frontend", "graph", "process_ops")
 _FLOAT, _REWRITTEN, _FACTS = "float", "rewritten", "facts.json"
 
 
@@ -45,7 +47,8 @@ class Prepared:
         graph: Float graph after passes and rewrites.
         cost: What decided which rewrites pay.
         float_milliseconds: Predicted time of the network in float without rewrites, one thread.
-        kept_float: What the build file's lists keep in float.
+        layers: Names that the build file's lists can give.
+        kept_float: What those lists keep in float.
         passes: What each pass did or declined; rewrites are not among them.
         rewrites: What each rewrite did or declined.
     """
@@ -59,6 +62,7 @@ class Prepared:
     graph: gs.Graph
     cost: CostModel
     float_milliseconds: float
+    layers: tuple[str, ...]
     kept_float: KeptFloat
     passes: tuple[PassResult, ...]
     rewrites: tuple[PassResult, ...]
@@ -81,24 +85,31 @@ def prepare(config: BuildConfig, cache: StageCache, work: Path, clock: Clock) ->
     cost = cost_model(config.backend)
     checkpoint = checkpoint_of(config)
     with clock.stage("load"):
-        facts = _facts(config, cost, checkpoint)
+        model = _known(checkpoint)
+        facts = None if model is None else _facts(config, cost, model)
         source = Source(cache, facts, config.name)
-        found = source.load("passes", {}, lambda folder: _read(folder, checkpoint, work))
+        found = None
+        if model is not None:
+            read = partial(_read, checkpoint=checkpoint, model=model, work=work)
+            found = source.load("passes", {}, read)
     if found is None:
         found = _compute(config, cost, work, clock)
         source.store("passes", {}, lambda folder: _write(found, folder, work))
+    # Only who has read the model knows where the rest of it is.
+    if facts is not None:
+        facts = {**facts, "external": [fact.sha256 for _, fact in found.files[1:]]}
     kept = find_kept_float(found.plain, int8_options(config.backend.quantize))
-    original = work / f"{ORIGINAL}.onnx"
     return Prepared(
-        source,
+        Source(cache, facts, config.name),
         found.files,
         found.notes,
-        original,
+        work / f"{ORIGINAL}.onnx",
         Source(cache, facts and {name: facts[name] for name in _ORIGINAL_FACTS}, config.name),
-        load_graph(original),
+        found.interface,
         found.graph,
         cost,
         replace(cost, precision="fp32").milliseconds(found.plain.nodes),
+        tuple(layer.node for layer in list_layers(found.plain)),
         kept,
         found.passes,
         found.rewrites,
@@ -111,20 +122,24 @@ class _Result:
 
     files: tuple[tuple[Path, FileFact], ...]
     notes: tuple[str, ...]
+    interface: gs.Graph
     plain: gs.Graph
     graph: gs.Graph
     passes: tuple[PassResult, ...]
     rewrites: tuple[PassResult, ...]
 
 
-def _facts(config: BuildConfig, cost: CostModel, checkpoint: Path) -> Facts | None:
+def _known(checkpoint: Path) -> FileFact | None:
     try:
-        model = file_fact(checkpoint).sha256
+        return file_fact(checkpoint)
     except OSError:
         return None  # reading it will say why
+
+
+def _facts(config: BuildConfig, cost: CostModel, model: FileFact) -> Facts:
     dataset = config.dataset if config.graph.fold_normalization else None
     return {
-        "model": model,
+        "model": model.sha256,
         "frontend": config.frontend.model_dump(mode="json", exclude={"checkpoint"}),
         "graph": config.graph.model_dump(mode="json"),
         "process_ops": dataset.model_dump(mode="json")["process_ops"] if dataset else [],
@@ -146,7 +161,8 @@ def _compute(config: BuildConfig, cost: CostModel, work: Path, clock: Clock) -> 
         passes = [*edits, *run_passes(graph, schedule)]
         plain = graph.copy()
         rewrites = optimize(graph, config.backend, schedule, cost)
-    return _Result(files, notes, plain, graph, tuple(passes), tuple(rewrites))
+    interface = load_graph(work / f"{ORIGINAL}.onnx")
+    return _Result(files, notes, interface, plain, graph, tuple(passes), tuple(rewrites))
 
 
 def _write(result: _Result, folder: Path, work: Path) -> None:
@@ -166,9 +182,9 @@ def _write(result: _Result, folder: Path, work: Path) -> None:
     (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _read(folder: Path, checkpoint: Path, work: Path) -> _Result:
+def _read(folder: Path, checkpoint: Path, model: FileFact, work: Path) -> _Result:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-    files = [(checkpoint, file_fact(checkpoint))]
+    files = [(checkpoint, model)]
     for name, fact in facts["external"]:
         path = checkpoint.parent / name
         if asdict(file_fact(path)) != fact:
@@ -177,6 +193,7 @@ def _read(folder: Path, checkpoint: Path, work: Path) -> _Result:
     result = _Result(
         tuple(files),
         tuple(facts["notes"]),
+        load_graph(folder / f"{ORIGINAL}.onnx"),
         load_graph(folder / f"{_FLOAT}.onnx"),
         load_graph(folder / f"{_REWRITTEN}.onnx"),
         _results(facts["passes"]),

@@ -17,6 +17,7 @@ import onnx_graphsurgeon as gs
 from compiler.config.dump import dump_config
 from compiler.config.model import BuildConfig
 from compiler.passes.result import PassResult
+from compiler.pipeline.budget import Kept
 from compiler.pipeline.build import Latency
 from compiler.pipeline.environment import cpu_features, versions
 from compiler.pipeline.quantizer import Quantized
@@ -101,6 +102,7 @@ def report_facts(
     report: IntegerReport | None,
     verification: VerifyResult,
     sensitivity: Sensitivity,
+    kept: Kept | None,
     warnings: Sequence[str],
 ) -> Facts:
     """Report data: what every stage did, the same on every run."""
@@ -121,6 +123,8 @@ def report_facts(
             {"node": node.node, "op": node.op, "form": node.form.value, "reason": node.reason}
             for node in quantized.plan.nodes
         ]
+    if kept is not None:
+        facts["search"] = kept.facts()
     if report is not None:
         facts["session"] = {
             "integer": [asdict(node) for node in report.nodes],

@@ -23,7 +23,8 @@ Layers = frozenset[str]
 MARGIN: Final = 0.03
 """Measured latencies that differ by less say nothing: predicted ones decide."""
 
-_LEAST_PRICE: Final = 1e-6  # ms, of layers that integers make no faster
+_LEAST_PRICE: Final = 0.01
+"""Share of the network's time below which a price is no reason to rank a candidate first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,8 @@ class _Search:
         return one.noise
 
     def _noise_per_millisecond(self, one: Candidate) -> float:
-        return one.noise / max(self._price(one.layers), _LEAST_PRICE)
+        least = _LEAST_PRICE * self._predicted(frozenset())
+        return one.noise / max(self._price(one.layers), least)
 
     def _price(self, layers: Layers) -> float:
         """Predicted milliseconds that these layers alone take longer in float."""

@@ -32,7 +32,7 @@ class Source:
             stage: Name of the stage.
             facts: What decides its result besides the network; None among the values turns the
                 cache off.
-            read: Of the result's folder; may raise OSError and ValueError.
+            read: Of the result's folder; raises what it likes.
         """
         if not self._known(facts):
             return None

@@ -154,6 +154,10 @@ class _Writer:
 
     def _join(self, quantized: gs.Graph) -> None:
         """Put the int8 network beside the float one; they share inputs and float weights."""
+        # First the nodes: onnx_graphsurgeon takes nodes of one name and equal tensors for the same,
+        # and would drop the float one from the readers of a shared tensor.
+        for node in quantized.nodes:
+            node.name = f"{_INT8}{node.name}"
         inputs = {tensor.name for tensor in self.graph.inputs}
         for name, tensor in list(self.int8.items()):
             twin = self.floats.get(name)
@@ -163,8 +167,6 @@ class _Writer:
                 self.int8[name] = twin
             else:
                 tensor.name = f"{_INT8}{name}"
-        for node in quantized.nodes:
-            node.name = f"{_INT8}{node.name}"
         self.graph.nodes.extend(quantized.nodes)
 
     def compare_isolated(self, layer: LayerComparison) -> None:

@@ -85,10 +85,12 @@ class Equalization:
     Args:
         rescaled: In graph order.
         skipped: In graph order.
+        exponents: Of the factors of each channel, for `repeat_equalization`.
     """
 
     rescaled: tuple[Rescaled, ...]
     skipped: tuple[Declined, ...]
+    exponents: Mapping[str, Exponents]
 
     @property
     def changed(self) -> int:
@@ -134,6 +136,18 @@ def equalize(graph: gs.Graph, extremes: Mapping[str, NDArray[np.float32]]) -> Eq
     return _Equalizer(graph, extremes).run()
 
 
+def repeat_equalization(graph: gs.Graph, exponents: Mapping[str, Exponents]) -> None:
+    """Rescale the channels of a graph as `equalize` rescaled those of an equal one, in place.
+
+    Args:
+        graph: As `equalize` took it.
+        exponents: What it found.
+    """
+    for site in find_sites(graph):
+        if site.name in exponents:
+            rescale(graph, site, exponents[site.name])
+
+
 def _wanted(graph: gs.Graph, site: Site) -> list[gs.Tensor]:
     """Tensors of a site whose ranges matter."""
     named = [node.inputs[0] for node in site.takers] + [node.outputs[0] for node in site.clips]
@@ -159,15 +173,16 @@ class _Equalizer:
             # A Concat ties sites together: what one gains may depend on another.
             if not any([self._improve(site, *limits[site.name]) for site in free]):
                 break
+        exponents = {name: chosen for name, chosen in self.chosen.items() if chosen.any()}
         rescaled, skipped = [], []
         for site in self.sites:
-            if site.name in self.chosen and self.chosen[site.name].any():
+            if site.name in exponents:
                 rescaled.append(self._report(site, at_first))
-                rescale(self.graph, site, self.chosen[site.name])
+                rescale(self.graph, site, exponents[site.name])
             else:
                 reason = obstacles[site.name] or "factors would not lower the predicted noise much"
                 skipped.append(Declined(site.name, reason))
-        return Equalization(tuple(rescaled), tuple(skipped))
+        return Equalization(tuple(rescaled), tuple(skipped), exponents)
 
     def _prepare(self, site: Site) -> str:
         """Make what is needed to judge a site; returns what stands in the way."""

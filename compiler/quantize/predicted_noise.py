@@ -94,8 +94,9 @@ class Reader:
         """Largest weight of each input channel, as a share of the largest in the same row."""
         rows = self._rows()
         tops = rows.max(axis=2, keepdims=True)
-        shares: Floats = np.divide(rows, tops, out=np.zeros_like(rows), where=tops > 0)
-        return shares.max(axis=1).reshape(-1)
+        shares = np.divide(rows, tops, out=np.zeros_like(rows), where=tops > 0)
+        largest: Floats = shares.max(axis=1).reshape(-1)
+        return largest
 
     def _rows(self) -> Floats:
         groups, _, inputs = self.largest.shape

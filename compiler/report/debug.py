@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Any
 
 from rich.table import Table
@@ -45,9 +46,10 @@ def debug_lines(found: Diagnosis) -> Iterator[str]:
         f"{found.name}: float {found.float_points:.3f}, int8 {found.points:.3f}, lost {lost:.3f} "
         f"({_POINTS[found.metric]}); output SQNR {found.sqnr_db:.2f} dB"
     )
-    for trap in found.traps:
-        where = f" {', '.join(trap.layers)}" if trap.layers else ""
-        yield f"trap ({trap.kind}){where}: {trap.evidence}\n  fix: {trap.advice}"
+    for (kind, advice), traps in groupby(found.traps, lambda trap: (trap.kind, trap.advice)):
+        for trap in traps:
+            yield f"trap ({kind}){' ' * bool(trap.layers)}{', '.join(trap.layers)}: {trap.evidence}"
+        yield f"  fix: {advice}"
     yield found.verdict
     if found.patch is not None:
         yield _before_and_after(found, found.patch.way)

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from compiler.passes.result import PassResult
 from compiler.pipeline import Build
+from compiler.pipeline.search import SearchResult, yaml_patch
 
 
 def summary_table(build: Build) -> Table:
@@ -41,6 +42,18 @@ def summary_table(build: Build) -> Table:
         done, planned = build.integer_layers
         table.add_row("layers on integers", "", f"{done} of {planned}", "")
     return table
+
+
+def search_text(search: SearchResult) -> str:
+    """What the accuracy search decided, with lines to paste that make it permanent."""
+    count = len(search.layers)
+    head = (
+        f"search: {len(search.trials)} sets tried, {search.drop:.2f} points lost with {count} "
+        f"layer(s) in float; {search.reason}"
+    )
+    if not search.layers:
+        return head
+    return f"{head}\nto keep this choice without a search, paste:\n{yaml_patch(search.layers)}"
 
 
 def pass_lines(results: Iterable[PassResult]) -> list[str]:

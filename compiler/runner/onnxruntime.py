@@ -22,6 +22,7 @@ SESSION_GRAPH = "session.onnx"
 
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
+_SPINNING = "session.intra_op.allow_spinning"
 _BFLOAT16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 _TRACE = "trace"
 _WEIGHTS = "session.weights"
@@ -118,6 +119,7 @@ def load(
             alone or with options; None is the CPU. Nodes that none of them runs go to the CPU.
         arena: Keep the memory of activations between runs. Without it a run takes longer (int8 30
             to 50 %, float32 5 to 10 %), and the process little more than weights and one sample.
+            Threads then sleep between operators, so that a build leaves the CPU to others.
         trace: Folder for the trace that `profile` reads, and for `SESSION_GRAPH`.
         bfloat16: Multiply float32 matrices in bfloat16 and sum in float32 where the CPU can (see
             `compiler.runner.cpu`); elsewhere it changes nothing.
@@ -135,6 +137,7 @@ def load(
     options.enable_cpu_mem_arena = arena
     if not arena:  # in the order of the file, so that a tensor goes soon after its readers there
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        options.add_session_config_entry(_SPINNING, "0")
     if bfloat16:
         options.add_session_config_entry(_BFLOAT16, "1")
     if trace is not None:

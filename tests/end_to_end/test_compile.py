@@ -101,6 +101,28 @@ def test_a_table_gives_the_same_network_with_calibration_data(tmp_path: Path) ->
     }
 
 
+@pytest.mark.parametrize("with_data", [True, False])
+def test_a_table_of_auto_keeps_the_same_heads_in_float(with_data: bool, tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    project.document["backend"]["quantize"] = {
+        "calibrate_mode": "auto",
+        "equalize": False,
+        "bias_correction": False,
+    }
+    first = _build(project)
+    assert any("layer last stays float" in note for note in first.notes)
+    files = _bytes(first)
+    table = tmp_path / "table.txt"
+    table.write_bytes(files["mod.calib.txt"])
+    if not with_data:
+        shutil.rmtree(tmp_path / "calib")
+    second = _build(project, calibration_table=table)
+    assert any("layer last stays float" in note for note in second.notes)
+    assert not any("auto chose" in note for note in second.notes)
+    again = _bytes(second)
+    assert all(again[name] == files[name] for name in ("mod.onnx", "mod.params", "mod.calib.txt"))
+
+
 def test_a_table_of_equalized_channels_needs_calibration_data(tmp_path: Path) -> None:
     project = make_project(tmp_path)
     table = tmp_path / "table.txt"

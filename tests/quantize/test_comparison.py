@@ -250,6 +250,15 @@ def test_a_tensor_that_only_bytes_are_moved_of_is_compared_as_rounded() -> None:
     assert inspect_session_graph(to_bytes(to_model(graph)), planned).float_nodes == ()
 
 
+def test_a_float_node_beside_the_layers_may_share_its_constants_with_them() -> None:
+    text = """g (float[1, 2, 8, 8] x) => (float[1, 2, 8, 8] y, float[1, 2, 16, 16] z)
+    <float[2, 2, 1, 1] w, int64[4] size = {1, 2, 16, 16}>
+    { y = Conv(x, w) z = Resize<mode = "cubic">(x, , , size) }"""
+    result = quantize(network(text))
+    found = _compare(result, random_feeds(result.model))
+    assert sorted(found) == [accumulated_name("x"), accumulated_name("y"), isolated_name("Conv_y")]
+
+
 def test_later_opsets_and_scalars() -> None:
     text = """g (float[4] x) => (float y)
     <float[4, 4] w> { a = MatMul(x, w) y = MatMul(a, x) }"""
