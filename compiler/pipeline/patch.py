@@ -15,8 +15,8 @@ WORTH: Final = 0.05
 """A remedy becomes part of a patch if it alone restores this share."""
 
 NEARLY: Final = 0.9
-"""Of patches that restore this share of what the best one does, the fastest is shown; of those
-that are about as fast, the smallest."""
+"""Of patches that restore this share of what the best one does, or of all that is lost, the fastest
+is shown; of those that are about as fast, the smallest."""
 
 Verify = Callable[[Changes], Way]
 """Builds the network with all changes, as it would be compiled, and measures it."""
@@ -57,7 +57,7 @@ def find_patch(
             f"{count} built as a whole and measured: the best changes {best:+.3f} of the "
             f"{lost:.3f} points lost, too little to be shown"
         )
-    good = [one for one in tried if one[1].gain >= NEARLY * best]
+    good = [one for one in tried if one[1].gain >= NEARLY * min(best, lost)]
     fastest = min(way.priced.ratio for _, way in good)
     fast = [one for one in good if one[1].priced.ratio <= fastest * (1 + MARGIN)]
     changes, way = min(fast, key=lambda one: (_size(one[0]), -one[1].gain))
