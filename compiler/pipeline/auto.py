@@ -206,6 +206,9 @@ def _float_heads(
     floats = _kept_float(_heads(quantizer, plan))
     if not floats:
         return {}
+    given = quantizer.given
+    if given is not None and not given.covers(quantizer.plan(floats)[0]):
+        return {}  # nor was it so when the table was made
     found = quantizer.quantize(floats)
     slower = quantizer.milliseconds(found.plan) / quantizer.milliseconds(plan)
     if slower >= HEAD_TIME or _output_noise(found, expected, feeds, work) >= HEAD_NOISE * noise:

@@ -7,9 +7,9 @@ where it ended.
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from compiler.pipeline.candidates import forecast, search_candidates
 from compiler.pipeline.int8 import OpenQuantizer
 from compiler.pipeline.prepare import Prepared
 from compiler.pipeline.relative_latency import RelativeLatency
+from compiler.pipeline.remedies import patch_text
 from compiler.pipeline.samples import Feeds, Samples
 from compiler.pipeline.search import (
     Budget,
@@ -31,7 +32,8 @@ from compiler.pipeline.search import (
     why_too_slow,
 )
 from compiler.pipeline.sensitivity import SENSITIVITY_SAMPLES, measure_sensitivity
-from compiler.pipeline.sessions import Run, load_model, open_model
+from compiler.pipeline.sessions import open_as_deployed, open_model
+from compiler.runner.onnxruntime import cpus
 
 REASON: Final = "quantize.accuracy: the network would lose too much"
 
@@ -72,13 +74,13 @@ class Kept:
         return {
             "metric": self.metric,
             "max_drop": self.max_drop,
-            "drop": self.result.drop,
+            "drop": _number(self.result.drop),
             "reached": self.result.reached,
             "finished": self.result.finished,
             "reason": self.result.reason,
             "float_layers": sorted(self.result.layers),
             "trials": [
-                {"float_layers": sorted(layers), **_plain(trial)}
+                {"float_layers": sorted(layers), "points": _number(trial.points)}
                 for layers, trial in self.result.trials
             ],
         }
@@ -129,27 +131,30 @@ def keep_budget(
         "quantize": quantizer.backend.quantize.model_dump(mode="json", exclude={"accuracy"}),
         "keep_float": quantizer.backend.optimize.keep_float,
         "samples": [] if samples is None else samples.facts(),
-        "table": [] if given is None else [asdict(one) for one in given.ranges.values()],
+        "table": [] if given is None else [given.factors, *map(asdict, given.ranges.values())],
+        "cpus": cpus(),
     }
 
     def floats_of(chosen: Layers) -> dict[str, str]:
-        return {**opened.floats, **dict.fromkeys(chosen, REASON)}
+        return {**opened.floats, **dict.fromkeys(sorted(chosen), REASON)}
 
     def predict(chosen: Layers) -> Forecast:
         plan, _ = quantizer.plan(floats_of(chosen))
         return forecast(quantizer.graph, plan, quantizer.cost)
 
-    with timed(fp32) as reference:
+    with open_as_deployed(fp32) as reference:
         latency = RelativeLatency(reference, feeds[0], time.perf_counter)
 
         def evaluate(chosen: Layers) -> Trial:
+            if given is not None and not given.covers(quantizer.plan(floats_of(chosen))[0]):
+                return Trial(nan, inf)  # the table lacks a tensor that this set would round
             facts = {**settings, "float": sorted(floats_of(chosen))}
             found = source.load("trial", facts, _read)
             if found is None:
                 model = work / "trial.onnx"
                 quantized = quantizer.quantize(floats_of(chosen))
                 save_model(quantized.graph, model, work / "trial.params")
-                with timed(model) as run:
+                with open_as_deployed(model) as run:
                     ratio = latency.milliseconds(run) / latency.reference_milliseconds
                     found = Trial(measure.points(run), ratio)
                 stored = found
@@ -163,23 +168,19 @@ def keep_budget(
             predict,
             clock=time.monotonic,
         )
+    patch = patch_text(quantizer.backend.quantize, {"exclude_layers": tuple(sorted(result.layers))})
     return Kept(
         replace(opened, floats=floats_of(result.layers)),
-        result,
+        replace(result, patch=patch),
         latency.reference_milliseconds,
         accuracy.metric,
         accuracy.max_drop,
     )
 
 
-@contextmanager
-def timed(model: Path) -> Iterator[Run]:
-    """Run a model as the runner does: on all CPUs, with the memory arena."""
-    session = load_model(model)
-    try:
-        yield session.run
-    finally:
-        session.close()
+def _number(points: float) -> float | None:
+    """JSON has no NaN."""
+    return points if isfinite(points) else None
 
 
 def _plain(trial: Trial) -> dict[str, float]:

@@ -29,6 +29,7 @@ from compiler.pipeline.cache_entry import (
     time_of,
 )
 from compiler.pipeline.environment import code_digest, cpu_features, versions
+from compiler.runner.cpu import cpu_features as instruction_sets
 
 LIMIT: Final = 5 << 30
 """Bytes that the cache may take; beyond them the entries not used for longest go."""
@@ -87,7 +88,7 @@ def key(stage: str, facts: Mapping[str, Any]) -> str:
         "stage": stage,
         "versions": versions(),
         "code": code_digest(),
-        "cpu": cpu_features(),
+        "cpu": [cpu_features(), sorted(instruction_sets())],
         "facts": dict(facts),
     }
     _check_names(whole)
@@ -152,8 +153,8 @@ class StageCache:
         Args:
             stage: Name of the stage.
             key: See `key`.
-            write: Writes files into the folder it is given, and no folders; OSError is no failure
-                of the build.
+            write: Writes files into the folder it is given, and no folders; OSError and ValueError
+                are no failure of the build.
             description: What it is, for people.
 
         Raises:
@@ -165,7 +166,11 @@ class StageCache:
         new = name_aside(place)
         try:
             new.mkdir(parents=True)
-            write(new)
+            try:
+                write(new)
+            except ValueError as error:  # such as an array of a type that no file holds
+                _LOG.info("cache: %s is not stored: %s", stage, error)
+                return
             seal(new, place, description)
             new.rename(place)
         except OSError as error:

@@ -1,7 +1,10 @@
 """Ranges of the observed tensors: from the calibration samples, or from a table."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +14,7 @@ from calibration.table import read_table, write_table
 from compiler.config.backend import Quantize
 from compiler.errors import CalibrationError
 from compiler.quantize.plan import Int8Options, Int8Plan
+from compiler.quantize.rescaling import Exponents
 
 
 def int8_options(quantize: Quantize) -> Int8Options:
@@ -77,12 +81,12 @@ class GivenRanges:
     Args:
         path: The file.
         ranges: By tensor name.
-        equalized: Whether they hold for a network with equalized channels.
+        factors: Digest of the factors of the channels they hold for; "" if none was equalized.
     """
 
     path: Path
     ranges: Mapping[str, TensorRange]
-    equalized: bool
+    factors: str
 
     def covers(self, plan: Int8Plan) -> bool:
         """Whether there is a line for each of a plan's tensors."""
@@ -120,18 +124,33 @@ def read_ranges(path: Path) -> GivenRanges:
         ) from error
     except ValueError as error:
         raise CalibrationError(str(error), where=str(path), fix=_FRESH) from error
-    return GivenRanges(path, ranges, equalized=text.startswith(_EQUALIZED))
+    found = _FACTORS.match(text)
+    return GivenRanges(path, ranges, found[1] if found else "")
 
 
-def ranges_text(ranges: Iterable[TensorRange], *, equalized: int) -> str:
-    """A calibration table, which says whether channels were equalized.
+def ranges_text(ranges: Iterable[TensorRange], exponents: Mapping[str, Exponents]) -> str:
+    """A calibration table, which says how channels were equalized.
 
     Args:
         ranges: In graph order.
-        equalized: Number of tensors whose channels have factors.
+        exponents: Of the factors of channels, by tensor.
     """
-    return (f"{_EQUALIZED}: {equalized} tensors\n" if equalized else "") + write_table(ranges)
+    factors = digest_of(exponents)
+    head = f"# For equalized channels of {len(exponents)} tensors, factors {factors}\n"
+    return (head if factors else "") + write_table(ranges)
 
 
-_EQUALIZED: Final = "# For the network with equalized channels"
+def digest_of(exponents: Mapping[str, Exponents]) -> str:
+    """What tells factors of channels from others; "" where there are none.
+
+    Args:
+        exponents: Of the factors, by tensor.
+    """
+    if not exponents:
+        return ""
+    facts = {name: values.tolist() for name, values in exponents.items()}
+    return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+_FACTORS: Final = re.compile(r"\ufeff?# For equalized channels of \d+ tensors, factors ([0-9a-f]+)")
 _FRESH: Final = "compile without --calibration-table to get a fresh mod.calib.txt, and edit that"

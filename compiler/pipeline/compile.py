@@ -23,9 +23,9 @@ from compiler.pipeline.build import Build, Size
 from compiler.pipeline.cache import StageCache, default_folder
 from compiler.pipeline.calibrate import ranges_text
 from compiler.pipeline.clock import Clock, Report
-from compiler.pipeline.float16 import NOT_OBSERVED_NOTE, observe_largest, observed_samples
+from compiler.pipeline.float16 import MOST_SAMPLES, NOT_OBSERVED_NOTE, observe_largest
 from compiler.pipeline.form import choose_form, float_form
-from compiler.pipeline.int8 import open_quantizer
+from compiler.pipeline.int8 import OpenQuantizer, open_quantizer
 from compiler.pipeline.kept import keep_graphs, log_file
 from compiler.pipeline.latency import measure_latency
 from compiler.pipeline.network import asked_passes, load_network, postprocessing_of
@@ -123,7 +123,6 @@ def compile_model(
                 allow_custom_code=allow_custom_code,
             )
             task = find_task(config, chain, inputs, specs_of(interface.outputs)[0], rule)
-            feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
             accuracy = config.backend.quantize.accuracy if dtype == "int8" else None
             measure = None
             if accuracy is not None:
@@ -132,6 +131,7 @@ def compile_model(
                 )
         notes = [*prepared.notes, *notes, *data_notes(config, samples)]
 
+        opened: OpenQuantizer | None = None
         quantized: Quantized | None = None
         kept: Kept | None = None
         if dtype == "fp16":
@@ -150,6 +150,8 @@ def compile_model(
                 clock,
                 prepared.source,
             )
+        feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+        if opened is not None:
             if accuracy is not None and measure is not None:
                 rival = float_form(config, cache, work / "rival", clock)
                 with clock.stage("search"):
@@ -157,10 +159,11 @@ def compile_model(
                         opened, accuracy, measure, prepared, rival, samples, feeds, work
                     )
                 opened = kept.opened
+            del measure  # and the samples that it holds
             with clock.stage("quantize"):
                 quantized = opened.quantize()
             graph = quantized.graph
-            table = ranges_text(quantized.ranges, equalized=quantized.equalized)
+            table = ranges_text(quantized.ranges, quantized.equalized)
             (bundle.folder / "mod.calib.txt").write_text(table, encoding="utf-8")
         passes = merge_results([*passes, *prepared.rewrites])
 
@@ -179,7 +182,17 @@ def compile_model(
                     quantized.source, graph, quantized.plan, feeds[:SENSITIVITY_SAMPLES], work
                 )
         reference = find_reference(prepared.original, feeds, task, prepared.original_source, clock)
-        result = verify_network(reference, model, feeds, origin, task, sensitivity.tensors, clock)
+        bfloat16 = dtype == "bf16"
+        result = verify_network(
+            reference,
+            model,
+            feeds,
+            origin,
+            task,
+            sensitivity.tensors,
+            clock,
+            bfloat16=bfloat16,
+        )
         broken = broken_gates(
             result,
             min_cosine=config.verify.min_cosine,
@@ -189,7 +202,7 @@ def compile_model(
             broken = [*broken, *kept.broken(force=force)]
 
         with clock.stage("latency"):
-            latency = measure_latency(prepared.original, model, feeds[0])
+            latency = measure_latency(prepared.original, model, feeds[0], bfloat16=bfloat16)
 
         warnings = (
             *(warning for one in passes for warning in one.warnings),
@@ -278,7 +291,7 @@ def _observe_largest(
 ) -> Mapping[str, float]:
     if samples is None:
         return {}
-    few = observed_samples(samples)
+    few = samples.spread(MOST_SAMPLES)
     with clock.stage("calibrate", len(few.calibration)) as step:
         return observe_largest(graph, few, work, step)
 

@@ -1,7 +1,6 @@
 """How large the tensors of a float network become, so that float16 is kept from overflowing."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +23,6 @@ NOT_OBSERVED_NOTE: Final = (
 _ROLE: Final = f"{DRAFTED}largest"
 
 
-def observed_samples(samples: Samples) -> Samples:
-    """At most MOST_SAMPLES of the calibration samples, spread over all of them."""
-    step = -(-len(samples.calibration) // MOST_SAMPLES)
-    return replace(samples, calibration=samples.calibration[:: max(1, step)])
-
-
 def observe_largest(
     graph: gs.Graph, samples: Samples, work: Path, on_sample: Callable[[int], None]
 ) -> dict[str, float]:
@@ -39,7 +32,7 @@ def observe_largest(
 
     Args:
         graph: After the float passes. It is not changed.
-        samples: Of `observed_samples`.
+        samples: MOST_SAMPLES of the calibration data.
         work: Folder for the network that is observed.
         on_sample: Called with the number of samples done.
 

@@ -51,7 +51,8 @@ def choose_form(
     if integer < floating:
         return prepared, ()
     reason = f"integers would not make the network faster ({integer:.2f} against {floating:.2f} ms)"
-    kept = replace(rival.kept_float, reasons={node.name: reason for node in rival.graph.nodes})
+    slow = {node.name: reason for node in rival.graph.nodes}
+    kept = replace(rival.kept_float, reasons={**slow, **rival.kept_float.reasons})
     return replace(rival, kept_float=kept), (
         f"the whole network stays float: {reason}, as predicted for one thread; "
         "backend.optimize.keep_float: false quantizes it all the same",

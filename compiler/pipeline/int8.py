@@ -14,7 +14,7 @@ from compiler.errors import CalibrationError
 from compiler.graph.convert import infer_shapes
 from compiler.pipeline import round_weights
 from compiler.pipeline.auto import AUTO_SAMPLES, choose, heads_without_lines
-from compiler.pipeline.calibrate import range_warnings, read_ranges
+from compiler.pipeline.calibrate import digest_of, range_warnings, read_ranges
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.observation import Observation, observe, observe_extremes
 from compiler.pipeline.quantizer import Quantized, Quantizer
@@ -40,14 +40,14 @@ class OpenQuantizer:
     Args:
         quantizer: With histograms, or the ranges of a table, and the rule of every tensor.
         floats: Layers that `auto` or the accuracy search keeps in float -> why.
-        equalized: Number of tensors whose channels were equalized.
+        equalized: As in `Quantized`.
         warnings: As in `Quantized`, as are `notes`.
         notes: What was chosen.
     """
 
     quantizer: Quantizer
     floats: Mapping[str, str]
-    equalized: int
+    equalized: Mapping[str, Exponents]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -104,7 +104,8 @@ def open_quantizer(
         if replace_reduce_mean(graph):
             infer_shapes(graph)
         plan, _ = quantizer.plan()
-    warnings, notes, equalized = list[str](), list[str](), 0
+    warnings, notes = list[str](), list[str]()
+    equalized: Mapping[str, Exponents] = {}
     floats: Mapping[str, str] = {}
     if not plan.observed:
         warnings.append("no layer runs on integers; --explain tells why each stays float")
@@ -125,7 +126,7 @@ def open_quantizer(
             where="dataset.path",
             fix="name a folder of images or arrays, or give --calibration-table",
         )
-    elif given.equalized:
+    elif given.factors:
         raise CalibrationError(
             "the table is for a network with equalized channels, which needs calibration data",
             where=str(given.path),
@@ -140,15 +141,15 @@ def open_quantizer(
 
 def _observe(
     quantizer: Quantizer, samples: Samples, work: Path, clock: Clock, source: Source
-) -> int:
+) -> Mapping[str, Exponents]:
     """Equalize the graph and observe it, or take both from the cache.
 
     Returns:
-        Number of tensors whose channels were equalized.
+        Exponents of the factors of equalized channels, by tensor.
     """
     graph, options = quantizer.graph, quantizer.backend.quantize
     names, axes = quantizer.wanted()
-    equalizes = options.equalize and options.quantize_per_channel  # it counts on their scales
+    equalizes = _equalizes(quantizer)
     channels = equalization_tensors(graph) if equalizes else ()
     facts = {
         "samples": samples.facts(),
@@ -167,11 +168,27 @@ def _observe(
         exponents, seen = found
         with clock.stage("calibrate"):
             repeat_equalization(graph, exponents)
+    given = quantizer.given
+    if given is not None and digest_of(exponents) != given.factors:
+        raise CalibrationError(
+            "the table is for a network whose channels were equalized on other calibration data",
+            where=str(given.path),
+            fix="give the data it was made with, or compile without --calibration-table for a "
+            "fresh one",
+        )
     quantizer.histograms = dict(seen.histograms)
     if options.bias_correction:
         quantizer.means = seen.means
     quantizer.observe = lambda more: observe(graph, more, {}, samples, work, _silent).histograms
-    return len(exponents)
+    return exponents
+
+
+def _equalizes(quantizer: Quantizer) -> bool:
+    """Whether channels may take factors; a table decides it for the network that it describes."""
+    if quantizer.given is not None:
+        return bool(quantizer.given.factors)
+    options = quantizer.backend.quantize
+    return options.equalize and options.quantize_per_channel  # it counts on their scales
 
 
 def _adapt(
@@ -186,7 +203,7 @@ def _adapt(
         "per_channel": options.quantize_per_channel,
         "weight_scale": options.weight_scale,
         "reduce_range": options.reduce_range,
-        "equalize": options.equalize,
+        "equalize": _equalizes(quantizer),
     }
     found = source.load("round_weights", facts, round_weights.read)
     if found is None:

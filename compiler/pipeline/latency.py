@@ -16,13 +16,21 @@ MILLISECONDS: Final = 50.0
 """A turn of one network ends after this many samples, or once they have taken so long."""
 
 
-def measure_latency(original: Path, compiled: Path, feeds: Feeds) -> Latency:
+def measure_latency(
+    original: Path, compiled: Path, feeds: Feeds, *, bfloat16: bool = False
+) -> Latency:
     """Median time of one sample in both networks, on all CPUs.
 
     Both are in memory and take turns, several samples at a time, so that what else the machine does
     meets them alike.
+
+    Args:
+        original: Model file of the network before any pass.
+        compiled: Model file of the bundle.
+        feeds: One sample.
+        bfloat16: Whether the compiled network multiplies in bfloat16.
     """
-    sessions = [load_model(path) for path in (original, compiled)]
+    sessions = [load_model(original), load_model(compiled, bfloat16=bfloat16)]
     times: list[list[float]] = [[] for _ in sessions]
     for session in sessions:
         session.run(feeds)  # the first run takes longer

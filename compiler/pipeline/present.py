@@ -12,7 +12,6 @@ from compiler.config.backend import Accuracy
 from compiler.config.model import BuildConfig
 from compiler.errors import CalibrationError
 from compiler.pipeline.accuracy import Measure, find_measure
-from compiler.pipeline.budget import timed
 from compiler.pipeline.cache import StageCache, default_folder
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.int8 import OpenQuantizer
@@ -22,7 +21,7 @@ from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.record import inputs_of, specs_of
 from compiler.pipeline.relative_latency import RelativeLatency
 from compiler.pipeline.samples import find_build_samples
-from compiler.pipeline.sessions import open_model
+from compiler.pipeline.sessions import open_as_deployed, open_model
 from compiler.pipeline.workbench import Workbench, open_network, save
 from compiler.verify.compare import Tensors
 
@@ -124,7 +123,7 @@ def open_present(
     feeds = list(few.feeds(few.calibration))
     with open_model(prepared.original) as run:
         expected = [run(one) for one in feeds]
-    with timed(model) as run:
+    with open_as_deployed(model) as run:
         latency = RelativeLatency(run, feeds[0], time.perf_counter)
         bench = Workbench(config, samples, cache, score.measure, latency, feeds, folder)
         noise = bench.noise(quantized.graph, expected)

@@ -18,6 +18,7 @@ from compiler.pipeline.candidates import forecast
 from compiler.quantize.correct_bias import wanted_means
 from compiler.quantize.insert_qdq import insert_qdq
 from compiler.quantize.plan import Form, Int8Plan, KeptFloat, plan_int8
+from compiler.quantize.rescaling import Exponents
 from compiler.quantize.weights import RoundedWeights
 from compiler.quantize.worth import find_not_worth
 
@@ -38,7 +39,7 @@ class Quantized:
         plan: What was to become of each node.
         ranges: Of every tensor with a scale of its own.
         not_worth: Number of nodes that stay float because integers would not be faster.
-        equalized: Number of tensors whose channels were equalized.
+        equalized: Exponents of the factors of equalized channels, by tensor.
         warnings: Layer lists that name nothing, tensors that are not finite.
         notes: What a user should know of the choice.
     """
@@ -48,7 +49,7 @@ class Quantized:
     plan: Int8Plan
     ranges: tuple[TensorRange, ...]
     not_worth: int
-    equalized: int = 0
+    equalized: Mapping[str, Exponents] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -162,27 +163,17 @@ class Quantizer:
         """The graph in QDQ form.
 
         Raises:
-            ValueError: A range contradicts the plan, or a weight is not finite.
-        """
-        return insert_qdq(
-            self.graph,
-            plan,
-            {range_.name: range_ for range_ in ranges},
-            means=self.means,
-            weights=self.weights,
-        )
-
-    def quantize(self, floats: Mapping[str, str] | None = None) -> Quantized:
-        """Quantize with more layers kept in float.
-
-        Raises:
             GraphError: The graph cannot be quantized.
-            CalibrationError: As `ranges`, or the table contradicts the network.
+            CalibrationError: The table contradicts the network.
         """
-        plan, not_worth = self.plan(floats)
-        ranges = self.ranges(plan)
         try:
-            graph = self.insert(plan, ranges)
+            return insert_qdq(
+                self.graph,
+                plan,
+                {range_.name: range_ for range_ in ranges},
+                means=self.means,
+                weights=self.weights,
+            )
         except ValueError as error:
             if self.given is not None:
                 raise CalibrationError(
@@ -193,6 +184,17 @@ class Quantizer:
             raise GraphError(
                 str(error), where="int8", fix="exclude the layer (exclude_layers), or use fp16"
             ) from error
+
+    def quantize(self, floats: Mapping[str, str] | None = None) -> Quantized:
+        """Quantize with more layers kept in float.
+
+        Raises:
+            GraphError: As `insert`.
+            CalibrationError: As `ranges` and `insert`.
+        """
+        plan, not_worth = self.plan(floats)
+        ranges = self.ranges(plan)
+        graph = self.insert(plan, ranges)
         return Quantized(self.graph, graph, plan, ranges, not_worth, warnings=plan.warnings)
 
     def _without_lists(self) -> KeptFloat:

@@ -156,7 +156,7 @@ def _quantization(
     if quantized is not None and report is not None:
         facts |= {
             "calibrate_mode": sorted({range_.method for range_ in quantized.ranges}),
-            "equalized": quantized.equalized,
+            "equalized": len(quantized.equalized),
             "reduce_range": config.backend.quantize.reduce_range,
             "tensors": len(quantized.ranges),
             "planned_layers": len(report.nodes),

@@ -1,14 +1,17 @@
 """Latencies that stay comparable while other work on the machine comes and goes."""
 
 from collections.abc import Callable
-from statistics import median
 from typing import Final
 
 from compiler.pipeline.samples import Feeds
 from compiler.pipeline.sessions import Run
 
 PAIRS: Final = 15
-"""Times that two networks run one after the other; the median of their ratios counts."""
+"""Times that two networks run one after the other; the fastest run of each counts.
+
+Other work only ever adds to a time, and often to one of the two alone: ratios of single pairs, and
+their median, may then be off by several times.
+"""
 
 
 class RelativeLatency:
@@ -26,13 +29,14 @@ class RelativeLatency:
     def __init__(self, reference: Run, feeds: Feeds, clock: Callable[[], float]) -> None:
         self._reference, self._feeds, self._clock = reference, feeds, clock
         reference(feeds)
-        self.reference_milliseconds = median(self._time(reference) for _ in range(PAIRS))
+        self.reference_milliseconds = min(self._time(reference) for _ in range(PAIRS))
 
     def milliseconds(self, run: Run) -> float:
         """Latency of one sample, as if the machine were as busy as at first."""
         run(self._feeds)
-        ratios = [self._time(run) / self._time(self._reference) for _ in range(PAIRS)]
-        return self.reference_milliseconds * median(ratios)
+        pairs = [(self._time(run), self._time(self._reference)) for _ in range(PAIRS)]
+        own, reference = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
+        return self.reference_milliseconds * own / reference
 
     def _time(self, run: Run) -> float:
         start = self._clock()

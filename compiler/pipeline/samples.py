@@ -59,15 +59,16 @@ class Samples:
         return [*self.reads, self.skip, *(sample.sha256 for sample in self.calibration)]
 
     def remarks(self) -> dict[str, list[str]]:
-        """What was noticed while samples were loaded."""
+        """What was noticed while calibration samples were loaded; files by their contents."""
         return {
-            "skipped": list(self.skipped),
+            "skipped": [one.sha256 for one in self.calibration if one.name in self.skipped],
             "warnings": list(self.chain.warnings()) if self.chain else [],
         }
 
     def recall(self, remarks: Mapping[str, Sequence[str]]) -> None:
         """Take over `remarks` of an earlier build, as if its samples had been loaded again."""
-        self.skipped += [name for name in remarks["skipped"] if name not in self.skipped]
+        unusable = [one.name for one in self.calibration if one.sha256 in remarks["skipped"]]
+        self.skipped += [name for name in unusable if name not in self.skipped]
         if self.chain:
             self.chain.recall(remarks["warnings"])
 

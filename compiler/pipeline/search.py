@@ -10,9 +10,7 @@ Source: Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Inpu
 back (their ddmin over complements).
 """
 
-import glob
-import json
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import isnan
@@ -60,7 +58,7 @@ class Trial:
 
     Args:
         points: Accuracy; higher is better.
-        milliseconds: Median latency of one sample.
+        milliseconds: Latency of one sample.
     """
 
     points: float
@@ -98,6 +96,7 @@ class SearchResult:
         finished: False if the time was over before all was tried.
         reason: Why the search ended, as a sentence.
         trials: Every set that was tried, in order; sets of one network share a trial.
+        patch: Lines of a build file that keep the layers in float without a search.
     """
 
     layers: Layers
@@ -107,6 +106,7 @@ class SearchResult:
     finished: bool
     reason: str
     trials: tuple[tuple[Layers, Trial], ...]
+    patch: str = ""
 
 
 def search_float_layers(
@@ -116,8 +116,6 @@ def search_float_layers(
     forecast: Callable[[Layers], Forecast],
     *,
     clock: Callable[[], float],
-    known: Mapping[Layers, Trial] | None = None,
-    on_trial: Callable[[Layers, Trial], None] | None = None,
 ) -> SearchResult:
     """Find the fastest network that keeps the budget.
 
@@ -127,13 +125,11 @@ def search_float_layers(
         evaluate: Measures the network with these layers in float.
         forecast: What is known without measuring; takes next to no time.
         clock: Seconds; such as time.monotonic.
-        known: Trials of an earlier search of the same network and data, which cost no time.
-        on_trial: Called after each new trial, to store it.
 
     Returns:
         The fastest set that holds the budget; if none does, the most accurate one.
     """
-    search = _Search(budget, evaluate, cache(forecast), clock, known or {}, on_trial)
+    search = _Search(budget, evaluate, cache(forecast), clock)
     try:
         finished, reason = True, search.run(candidates)
     except _TimeOverError:
@@ -149,16 +145,6 @@ def search_float_layers(
         reason,
         tuple(search.trials.items()),
     )
-
-
-def yaml_patch(layers: Iterable[str]) -> str:
-    """Lines of a build file that keep these layers in float, ready to paste.
-
-    Names that read as patterns are escaped, so that they name one layer only.
-    """
-    entries = [json.dumps(_literal(name), ensure_ascii=False) for name in sorted(layers)]
-    head = "backend:\n  quantize:\n    exclude_layers:"
-    return "\n      - ".join([head, *entries]) + ("\n" if entries else " []\n")
 
 
 def why_too_slow(int8: float, floating: float) -> str | None:
@@ -189,8 +175,6 @@ class _Search:
     evaluate: Callable[[Layers], Trial]
     forecast: Callable[[Layers], Forecast]
     clock: Callable[[], float]
-    known: Mapping[Layers, Trial]
-    on_trial: Callable[[Layers, Trial], None] | None
     trials: dict[Layers, Trial] = field(default_factory=dict)
     measured: dict[Hashable, Trial] = field(default_factory=dict)
     best: Layers = frozenset()
@@ -201,7 +185,7 @@ class _Search:
 
     def run(self, candidates: Sequence[Candidate]) -> str:
         if self._holds(frozenset()):
-            return "all layers run on integers within the budget"
+            return "the budget holds without any further layer in float"
         for rank in (self._noise, self._noise_per_millisecond):
             order = sorted(candidates, key=lambda one: (-rank(one), sorted(one.layers)))
             self._grow(_unions(order))
@@ -272,7 +256,7 @@ class _Search:
         """Try a set, unless it was tried before, and keep it if it is the best so far."""
         if layers not in self.trials:
             network = self.forecast(layers).network
-            trial = self.measured.get(network) or self.known.get(layers) or self._measure(layers)
+            trial = self.measured.get(network) or self._measure(layers)
             self.measured[network] = self.trials[layers] = trial
             if self._is_better(layers):
                 self.best = layers
@@ -281,10 +265,7 @@ class _Search:
     def _measure(self, layers: Layers) -> Trial:
         if self.trials and self.clock() - self.start >= self.budget.max_seconds:
             raise _TimeOverError
-        trial = self.evaluate(layers)
-        if self.on_trial is not None:
-            self.on_trial(layers, trial)
-        return trial
+        return self.evaluate(layers)
 
     def _is_better(self, layers: Layers) -> bool:
         """Whether a set beats the best so far: first the budget, then speed, else accuracy."""
@@ -310,7 +291,3 @@ def _growing(order: Sequence[Candidate]) -> Iterator[Layers]:
     for one in order:
         layers |= one.layers
         yield layers
-
-
-def _literal(name: str) -> str:
-    return glob.escape(name) if any(sign in name for sign in "*?[") else name

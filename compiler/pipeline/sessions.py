@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import onnx_graphsurgeon as gs
@@ -21,13 +21,17 @@ Run = Callable[[Feeds], Tensors]
 
 @contextmanager
 def open_model(
-    path: Path, *, threads: int = OBSERVATION_THREADS, bfloat16: bool = False
+    path: Path,
+    *,
+    threads: int | None = OBSERVATION_THREADS,
+    arena: bool = False,
+    bfloat16: bool = False,
 ) -> Iterator[Run]:
     """Run a model file; its memory is given back at the end of the block.
 
     Without the memory arena a network needs little more than its weights and one sample.
     """
-    session = load_model(path, threads=threads, arena=False, bfloat16=bfloat16)
+    session = load_model(path, threads=threads, arena=arena, bfloat16=bfloat16)
 
     def run(feeds: Feeds) -> Tensors:
         try:
@@ -40,6 +44,11 @@ def open_model(
     finally:
         session.close()
         give_back_memory()
+
+
+def open_as_deployed(path: Path) -> AbstractContextManager[Run]:
+    """Run a model file as the runner does: on all CPUs, with the memory arena."""
+    return open_model(path, threads=None, arena=True)
 
 
 def load_model(

@@ -86,6 +86,8 @@ def verify_network(
     task: Task | None,
     layers: tuple[TensorFigures, ...],
     clock: Clock,
+    *,
+    bfloat16: bool = False,
 ) -> VerifyResult:
     """Run the compiled network on the samples of the reference.
 
@@ -97,9 +99,13 @@ def verify_network(
         task: Metric on images with masks.
         layers: For int8, the figures of its inner tensors.
         clock: Times the stage.
+        bfloat16: Whether the compiled network multiplies in bfloat16.
     """
     steps = len(feeds) + (len(task.pairs) if task else 0)
-    with clock.stage("verify", steps) as step, open_model(compiled) as session:
+    with (
+        clock.stage("verify", steps) as step,
+        open_model(compiled, bfloat16=bfloat16) as session,
+    ):
         run = _counted(session, step)
         outputs = compare(
             (expected, run(one)) for expected, one in zip(reference.outputs, feeds, strict=True)

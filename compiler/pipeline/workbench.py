@@ -11,7 +11,6 @@ import onnx_graphsurgeon as gs
 from compiler.config.model import BuildConfig
 from compiler.graph.convert import save_model
 from compiler.pipeline.accuracy import Measure
-from compiler.pipeline.budget import timed as run_timed
 from compiler.pipeline.cache import StageCache
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.form import choose_form
@@ -21,7 +20,7 @@ from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.relative_latency import RelativeLatency
 from compiler.pipeline.remedies import Remedy, apply
 from compiler.pipeline.samples import Feeds, Samples
-from compiler.pipeline.sessions import open_model
+from compiler.pipeline.sessions import open_as_deployed, open_model
 from compiler.verify.compare import Tensors, compare
 
 
@@ -31,7 +30,7 @@ class Priced:
 
     Args:
         points: Accuracy; higher is better.
-        milliseconds: Median time of one sample; None where it was not timed, since the same
+        milliseconds: Latency of one sample; None where it was not timed, since the same
             kernels run.
         present: That of the present network.
     """
@@ -101,7 +100,7 @@ class Workbench:
                 points = self.measure.points(run)
             if not timed:
                 return Priced(points)
-            with run_timed(model) as run:
+            with open_as_deployed(model) as run:
                 milliseconds = self.latency.milliseconds(run)
             return Priced(points, milliseconds, self.latency.reference_milliseconds)
 

@@ -32,6 +32,7 @@ from compiler.quantize.plan import Int8Plan
 
 _INT8: Final = "int8:"
 _ISOLATED: Final = "isolated:"
+_ALONE: Final = "alone:"  # what comes before an isolated output: a node may be named like a tensor
 _ACCUMULATED: Final = "accumulated:"
 
 
@@ -188,9 +189,9 @@ class _Writer:
                 for tensor, stored in pairs
             ]
             (tensor,) = node.outputs
-            output = gs.Variable(f"{_ISOLATED}{tensor.name}", np.float32, tensor.shape)
+            output = gs.Variable(f"{_ALONE}{tensor.name}", np.float32, tensor.shape)
             copy = twin.copy(inputs=inputs, outputs=[output])
-            copy.name = f"{_ISOLATED}{node.name}"
+            copy.name = f"{_ALONE}{node.name}"
             self.graph.nodes.append(copy)
             made[tensor.name] = output
         return made[layer.output]
@@ -212,13 +213,13 @@ class _Writer:
             return tensor
         if stored.name not in self.rounded:
             integers, *parameters = dequantize.inputs
-            name = f"{_ISOLATED}{integers.name}"
+            name = f"{_ALONE}{integers.name}"
             quantized = gs.Variable(name, parameters[1].dtype, tensor.shape)
             quantize = dequantize.copy([tensor, *parameters], [quantized])
             quantize.op, quantize.name = "QuantizeLinear", f"{name}:node"
             self.graph.nodes.append(quantize)
             self.rounded[stored.name] = self._dequantize(
-                dequantize, quantized, f"{_ISOLATED}{stored.name}"
+                dequantize, quantized, f"{_ALONE}{stored.name}"
             )
         return self.rounded[stored.name]
 

@@ -19,7 +19,7 @@ import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
 from calibration.ranges import TensorRange
-from compiler.graph.query import DRAFTED, output_ids, producer, readers
+from compiler.graph.query import DRAFTED, origin_of, output_ids, producer, readers
 from compiler.quantize.correct_bias import correct_bias
 from compiler.quantize.insert_wide import insert_wide
 from compiler.quantize.op_rules import (
@@ -123,7 +123,10 @@ class _Writer:
     def write(self) -> gs.Graph:
         for name, rule in {**self.rules, **self.wide}.items():
             if rule.weight is not None:
-                self._quantize_weight(self.nodes[name], rule, rule.weight)
+                try:
+                    self._quantize_weight(self.nodes[name], rule, rule.weight)
+                except ValueError as error:
+                    raise ValueError(f"layer '{origin_of(name)}': {error}") from error
         for name in self.plan.tensors:
             tensor = self.tensors[name]
             if isinstance(tensor, gs.Constant):

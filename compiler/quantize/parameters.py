@@ -47,8 +47,8 @@ class Parameters:
     def round(self, values: NDArray[np.float32]) -> NDArray[np.uint8 | np.uint16]:
         """The nearest integers, in any shape."""
         scaled = np.rint(values / np.float32(self.scale)) + self.zero_point
-        rounded: NDArray[np.uint8 | np.uint16] = np.clip(scaled, 0, self.levels).astype(self.dtype)
-        return rounded
+        # NumPy makes a number, not an array, of an array without axes.
+        return np.asarray(np.clip(scaled, 0, self.levels), self.dtype)
 
 
 UNIT = Parameters(1 / 256, 0)

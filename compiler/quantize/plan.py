@@ -385,7 +385,11 @@ class _Planner:
         if rule is None or rule.kernel is not Kernel.FUSED:
             return False
         returns_floats = self.rules[head.name].float_output and not self._is_gemm(head)
-        return not returns_floats or self._has_integer_reader(node.outputs[0])
+        return (
+            not returns_floats
+            or self._has_integer_reader(node.outputs[0])
+            or self._hides_reader(node)
+        )
 
     def _is_bias(self, head: gs.Node, node: gs.Node) -> bool:
         if node.op != "Add" or node.name not in self.rules:
@@ -456,8 +460,18 @@ class _Planner:
         """Whether a node that could return floats must not."""
         if self._has_integer_reader(tail.outputs[0]) or self._is_activation(head, tail):
             return True
+        readers = tail.outputs[0].outputs
+        if len(readers) == 1 and self._hides_reader(readers[0]):
+            return True
         following = only_reader(self.graph, tail.outputs[0])
         return self._is_gemm(head) and following is not None and following.op in _FUSED_INTO_GEMM
+
+    def _hides_reader(self, node: gs.Node) -> bool:
+        """Whether ONNX Runtime looks past a node for what quantizes the MatMul or Gemm before it.
+
+        It then takes that for a float layer where a float node reads the result.
+        """
+        return node.op in ("Relu", "Clip") and only_reader(self.graph, node.outputs[0]) is not None
 
     def _is_gemm(self, node: gs.Node) -> bool:
         return node.op == "Gemm" or node.name in self.biases

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from compiler.passes.result import PassResult
 from compiler.pipeline import Build
-from compiler.pipeline.search import SearchResult, yaml_patch
+from compiler.pipeline.search import SearchResult
 
 
 def summary_table(build: Build) -> Table:
@@ -53,7 +53,7 @@ def search_text(search: SearchResult) -> str:
     )
     if not search.layers:
         return head
-    return f"{head}\nto keep this choice without a search, paste:\n{yaml_patch(search.layers)}"
+    return f"{head}\nto keep this choice without a search, paste:\n{search.patch}"
 
 
 def pass_lines(results: Iterable[PassResult]) -> list[str]:

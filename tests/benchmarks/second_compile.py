@@ -5,9 +5,9 @@
     python tests/benchmarks/second_compile.py /tmp/full/unet3p_full.onnx --pictures /tmp/full/images
 
 Three fresh processes run `modc compile`: mode A in an empty cache, mode B after it, and mode B
-without any cache, whose bundle must have the same bytes. CPU seconds are those of all threads, which
-other work on the machine disturbs less than the clock. `--images` repeats or drops calibration
-images until there are so many.
+without any cache, whose bundle must have the same bytes. CPU seconds are those of all threads,
+which other work on the machine disturbs less than the clock. `--images` repeats or drops
+calibration images until there are so many.
 """
 
 import argparse

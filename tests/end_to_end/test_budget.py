@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from compiler import Build, compile_model, load_config
 from compiler.cli.app import main
@@ -87,6 +88,16 @@ def test_the_command_prints_lines_to_paste(
     printed = capsys.readouterr().out
     assert "sets tried" in printed
     assert "exclude_layers:" in printed
+
+
+def test_lines_to_paste_hold_the_layers_that_are_excluded_already(tmp_path: Path) -> None:
+    project = _project(tmp_path, metric="sqnr", max_drop=0.001)
+    project.document["backend"]["quantize"]["exclude_layers"] = ["last"]
+    build = _build(project)
+    assert build.search is not None
+    assert build.search.layers == {"first"}
+    pasted = yaml.safe_load(build.search.patch)
+    assert pasted == {"backend": {"quantize": {"exclude_layers": ["last", "first"]}}}
 
 
 def test_masks_that_are_missing_are_named_before_anything_runs(

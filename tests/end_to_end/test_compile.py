@@ -10,7 +10,12 @@ import pytest
 from PIL import Image
 
 from compiler import Build, Runner, compile_model, load_config
-from compiler.errors import BuildFileError, CalibrationError, GraphError
+from compiler.errors import (
+    BuildFileError,
+    CalibrationError,
+    GraphError,
+    MissingRequirementError,
+)
 from tests.support.project import Project, make_project, two_convolutions
 
 HASHED = ("mod.json", "mod.onnx", "mod.params", "mod.calib.txt", "mod.report.json")
@@ -130,6 +135,60 @@ def test_a_table_of_equalized_channels_needs_calibration_data(tmp_path: Path) ->
     shutil.rmtree(tmp_path / "calib")
     with pytest.raises(CalibrationError, match="equalized channels, which needs calibration data"):
         _build(project, calibration_table=table)
+
+
+@pytest.fixture
+def uneven(tmp_path: Path) -> Project:
+    """Channels of r1 from 2^-5 to 2^5 times as large, and the images differ."""
+    project = make_project(tmp_path / "uneven")
+    model = two_convolutions()
+    spread = np.exp2(np.linspace(-5, 5, 8)).astype(np.float32)
+    for tensor in model.graph.initializer:
+        if tensor.name in ("gamma", "beta"):
+            values = onnx.numpy_helper.to_array(tensor) * spread
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, project.folder / "net.onnx")
+    return project
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_a_table_decides_whether_channels_are_equalized(
+    equalize: bool, uneven: Project, tmp_path: Path
+) -> None:
+    uneven.document["backend"]["quantize"]["equalize"] = equalize
+    first = _bytes(_build(uneven))
+    assert first["mod.calib.txt"].startswith(b"# For equalized channels") == equalize
+    table = tmp_path / "table.txt"
+    table.write_bytes(first["mod.calib.txt"])
+    uneven.document["backend"]["quantize"]["equalize"] = not equalize
+    second = _bytes(_build(uneven, calibration_table=table))
+    assert second["mod.params"] == first["mod.params"]
+    assert second["mod.calib.txt"] == first["mod.calib.txt"]
+
+
+def test_a_table_of_channels_equalized_on_other_data_is_refused(
+    uneven: Project, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.txt"
+    table.write_bytes(_bytes(_build(uneven))["mod.calib.txt"])
+    for path in (uneven.folder / "calib").iterdir():
+        Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(path)
+    with pytest.raises(CalibrationError, match="equalized on other calibration data"):
+        _build(uneven, calibration_table=table)
+
+
+@pytest.mark.parametrize("mode", ["max", "auto"])
+def test_a_weight_that_is_not_finite_is_told_with_its_layer(mode: str, tmp_path: Path) -> None:
+    project = make_project(tmp_path)
+    model = two_convolutions()
+    (weight,) = (one for one in model.graph.initializer if one.name == "w2")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[0, 0, 0, 0] = np.nan
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, "w2"))
+    onnx.save(model, tmp_path / "net.onnx")
+    project.document["backend"]["quantize"]["calibrate_mode"] = mode
+    with pytest.raises(GraphError, match="layer 'last': weight holds NaN or infinity"):
+        _build(project)
 
 
 def test_an_edited_threshold_changes_the_network(tmp_path: Path) -> None:
@@ -405,3 +464,17 @@ def test_classes_that_the_network_does_not_have_are_refused(tmp_path: Path) -> N
     project.document["verify"] |= {"metric": "mean_iou", "classes": 2}
     with pytest.raises(BuildFileError, match="the network has 3 classes, the build file says 2"):
         _build(project)
+
+
+def test_bf16_is_a_float32_graph_for_cpus_that_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path, dtype="bf16")
+    monkeypatch.setattr("compiler.runner.onnxruntime.has_bfloat16", lambda: False)
+    with pytest.raises(MissingRequirementError, match="bf16 on Arm CPUs"):
+        _build(project)
+    monkeypatch.setattr("compiler.runner.onnxruntime.has_bfloat16", lambda: True)
+    build = _build(project)
+    assert build.verification.sqnr_db > 20  # other CPUs ignore the option
+    manifest = json.loads(_bytes(build)["mod.json"])
+    assert manifest["quantization"]["dtype"] == "bf16"

@@ -315,6 +315,26 @@ def test_other_external_data_gives_other_results(tmp_path: Path, cache: Path) ->
     assert _stages(cache)["observe"] == 3
 
 
+def test_a_build_tells_only_of_the_unusable_files_that_it_reads(
+    tmp_path: Path, cache: Path
+) -> None:
+    project = make_project(tmp_path, images=8)
+    project.document["dataset"]["on_error"] = "skip"
+    project.document["verify"] = {"samples": 4}
+    names = {path.name for path in (tmp_path / "calib").iterdir()}
+    calibration = {one["name"] for one in _report(_build(project))["calibration_files"]}
+    held_out = sorted(names - calibration)
+    for name in (*held_out[1:], first := min(calibration)):
+        (tmp_path / "calib" / name).write_bytes(name.encode())
+    shutil.rmtree(cache)
+    assert len(_report(_build(project))["skipped_files"]) == 4
+    for name in held_out[1:]:
+        (tmp_path / "calib" / name).unlink()
+    _assert_same(build := _build(project), _fresh(project))
+    assert _report(build)["skipped_files"] == [first]
+    assert _stages(cache)["observe"] == 1
+
+
 def test_a_checkpoint_may_move(tmp_path: Path, cache: Path) -> None:
     project = make_project(tmp_path)
     first = _build(project)

@@ -14,7 +14,7 @@ from compiler.graph.convert import check_model, infer_shapes, to_graph, to_model
 from compiler.passes import FLOAT_PASSES
 from compiler.passes.cast_float16 import cast_float16
 from compiler.passes.run import run_passes
-from compiler.pipeline.float16 import MOST_SAMPLES, observe_largest, observed_samples
+from compiler.pipeline.float16 import MOST_SAMPLES, observe_largest
 from compiler.pipeline.network import load_network
 from compiler.pipeline.record import inputs_of
 from compiler.pipeline.samples import Feeds, Samples, find_build_samples
@@ -85,7 +85,7 @@ def test_a_sample_that_cannot_be_read_ends_it_or_is_skipped(tmp_path: Path) -> N
     [(1, [0]), (16, list(range(16))), (17, list(range(0, 17, 2))), (50, list(range(0, 50, 4)))],
 )
 def test_few_samples_are_chosen_among_all(count: int, chosen: list[int]) -> None:
-    few = observed_samples(samples_of(*np.zeros(count)))
+    few = samples_of(*np.zeros(count)).spread(MOST_SAMPLES)
     assert [int(sample.name) for sample in few.calibration] == chosen
     assert len(chosen) <= MOST_SAMPLES
 
@@ -113,7 +113,7 @@ def test_a_network_beyond_the_range_of_float16_stays_finite(tmp_path: Path) -> N
     seen = replace(samples, calibration=samples.calibration[:-4])
     unseen = replace(samples, calibration=samples.calibration[-4:])
     run_passes(graph, FLOAT_PASSES)
-    largest = observe_largest(graph, observed_samples(seen), tmp_path, lambda _: None)
+    largest = observe_largest(graph, seen.spread(MOST_SAMPLES), tmp_path, lambda _: None)
     assert max(largest.values()) > 75_000
     result = cast_float16(graph, largest=largest)
     check_model(to_model(graph))

@@ -259,6 +259,16 @@ def test_a_float_node_beside_the_layers_may_share_its_constants_with_them() -> N
     assert sorted(found) == [accumulated_name("x"), accumulated_name("y"), isolated_name("Conv_y")]
 
 
+def test_nodes_may_be_named_like_their_tensors() -> None:
+    graph = network(CHAIN)
+    for node in graph.nodes:
+        node.name = node.outputs[0].name
+    result = quantize(graph)
+    found = _compare(result, random_feeds(result.model))
+    assert {isolated_name("c"), isolated_name("y"), accumulated_name("y")} <= found.keys()
+    assert all(len(sums) == 4 - name.startswith("isolated") for name, sums in found.items())
+
+
 def test_later_opsets_and_scalars() -> None:
     text = """g (float[4] x) => (float y)
     <float[4, 4] w> { a = MatMul(x, w) y = MatMul(a, x) }"""

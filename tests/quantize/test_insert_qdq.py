@@ -6,7 +6,7 @@ import pytest
 
 from compiler.graph.convert import to_bytes, to_model
 from compiler.quantize.insert_qdq import insert_qdq
-from compiler.quantize.plan import Int8Options, plan_int8
+from compiler.quantize.plan import Form, Int8Options, plan_int8
 from tests.quantize.networks import as_range, network, quantize, run_all
 from tests.support.models import random_feeds
 
@@ -122,6 +122,18 @@ def test_a_pad_on_bytes_pads_with_the_zero_point() -> None:
     assert not output[:, :, :, -1].any()
     assert output[:, :, 1:-1, 1:-1].any()
     assert result.sqnr_db(random_feeds(result.model)) > 30
+
+
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_a_constant_may_be_a_single_number_without_axes(op: str) -> None:
+    text = f"""g (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y)
+    <float[4, 4, 1, 1] w, float k = {{0.5}}>
+    {{ c = Conv(x, w) a = {op}(c, k) y = Conv(a, w) }}"""
+    result = quantize(network(text))
+
+    assert result.form(op) is Form.INTEGER
+    assert result.report.float_nodes == ()
+    assert result.sqnr_db(random_feeds(result.model)) > 25
 
 
 def test_a_plan_of_another_graph_is_refused() -> None:

@@ -146,13 +146,23 @@ def test_a_dense_head_returns_floats_without_a_scale_of_its_own() -> None:
         ("h = Gemm(x, w, b) y = Sigmoid(h)", ("x", "h")),
         ("m = MatMul(x, w) h = Add(m, b) y = Tanh(h)", ("x", "h")),
         ("m = MatMul(x, w) y = Relu(m)", ("x",)),
+        ("m = MatMul(x, w) h = Relu(m) y = Tanh(h)", ("x", "h")),
+        ("m = MatMul(x, w) h = Clip(m, o, u) y = Tanh(h)", ("x", "h")),
+        ("m = MatMul(x, w) h = Clip(m, l, u) y = Tanh(h)", ("x", "m")),
+        ("m = Gemm(x, w, b) h = Clip(m, l, u) y = Tanh(h)", ("x", "m")),
+        ("m = MatMul(x, w) h = Relu(m) t = Tanh(h) y = Add(t, h)", ("x",)),
+        ("m = MatMul(x, w) h = Relu(m) t = Tanh(h) y = Sub(t, m)", ("x",)),
+        ("y = MatMul(x, w) h = Relu(y) z = Gemm(h, w)", ("x", "y", "h")),
+        ("y = Gemm(x, w) h = Relu(y) z = Gemm(h, w)", ("x", "y", "h")),
+        ("y = Gemm(x, w) h = Sigmoid(y) z = Tanh(h)", ("x",)),
     ],
 )
 def test_a_dense_layer_before_an_activation_does_not_merge_into_a_float_kernel(
     body: str, observed: tuple[str, ...]
 ) -> None:
-    text = f"g (float[2, 8] x) => (float[2, 8] y) <float[8, 8] w, float[8] b> {{ {body} }}"
-    result = quantize(network(text))
+    weights = "float[8, 8] w, float[8] b, float l = {-1}, float o = {0}, float u = {6}"
+    outputs = "float[2, 8] y, float[2, 8] z" if "z =" in body else "float[2, 8] y"
+    result = quantize(network(f"g (float[2, 8] x) => ({outputs}) <{weights}> {{ {body} }}"))
 
     assert result.plan.observed == observed
     assert result.report.float_nodes == ()

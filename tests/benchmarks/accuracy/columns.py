@@ -21,6 +21,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
         "modc_fp32": Column("**modc fp32**", "fp32", "onnxruntime"),
         "modc_fp16": Column("**modc fp16**", "fp16", "onnxruntime"),
         **{f"modc_{mode}": Column(f"**modc {mode}**", mode, "onnxruntime") for mode in MODES},
+        "modc_auto_openvino": Column("**modc auto**, OpenVINO", "auto", "openvino"),
         **{
             f"ort_{method.lower()}": Column(f"ORT {method}", method, "onnxruntime")
             for method in METHODS
