@@ -30,7 +30,10 @@ def measure_latency(
         feeds: One sample.
         bfloat16: Whether the compiled network multiplies in bfloat16.
     """
-    sessions = [load_model(original), load_model(compiled, bfloat16=bfloat16)]
+    sessions = [
+        load_model(original, in_turns=True),
+        load_model(compiled, bfloat16=bfloat16, in_turns=True),
+    ]
     times: list[list[float]] = [[] for _ in sessions]
     for session in sessions:
         session.run(feeds)  # the first run takes longer

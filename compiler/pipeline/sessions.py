@@ -26,12 +26,13 @@ def open_model(
     threads: int | None = OBSERVATION_THREADS,
     arena: bool = False,
     bfloat16: bool = False,
+    in_turns: bool = False,
 ) -> Iterator[Run]:
     """Run a model file; its memory is given back at the end of the block.
 
     Without the memory arena a network needs little more than its weights and one sample.
     """
-    session = load_model(path, threads=threads, arena=arena, bfloat16=bfloat16)
+    session = load_model(path, threads=threads, arena=arena, bfloat16=bfloat16, in_turns=in_turns)
 
     def run(feeds: Feeds) -> Tensors:
         try:
@@ -47,8 +48,8 @@ def open_model(
 
 
 def open_as_deployed(path: Path) -> AbstractContextManager[Run]:
-    """Run a model file as the runner does: on all CPUs, with the memory arena."""
-    return open_model(path, threads=None, arena=True)
+    """Run a model file as the runner does, on all CPUs, with the memory arena; in turns."""
+    return open_model(path, threads=None, arena=True, in_turns=True)
 
 
 def load_model(
@@ -58,6 +59,7 @@ def load_model(
     arena: bool = True,
     trace: Path | None = None,
     bfloat16: bool = False,
+    in_turns: bool = False,
 ) -> OrtSession:
     """Load a model file; see `compiler.runner.onnxruntime.load`.
 
@@ -65,7 +67,14 @@ def load_model(
         GraphError: ONNX Runtime has no kernel for one of its operators and element types.
     """
     try:
-        return load(path, threads=threads, arena=arena, trace=trace, bfloat16=bfloat16)
+        return load(
+            path,
+            threads=threads,
+            arena=arena,
+            trace=trace,
+            bfloat16=bfloat16,
+            in_turns=in_turns,
+        )
     except Exception as error:  # ONNX Runtime's errors have no common base
         raise _refusal(error, "load") from error
 

@@ -23,6 +23,7 @@ SESSION_GRAPH = "session.onnx"
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 _SPINNING = "session.intra_op.allow_spinning"
+_STOP_SPINNING = "session.force_spinning_stop"
 _BFLOAT16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 _TRACE = "trace"
 _WEIGHTS = "session.weights"
@@ -109,6 +110,7 @@ def load(
     arena: bool = True,
     trace: Path | None = None,
     bfloat16: bool = False,
+    in_turns: bool = False,
 ) -> OrtSession:
     """Load a graph; its external data is mapped, not copied, where no optimisation rewrites it.
 
@@ -123,6 +125,8 @@ def load(
         trace: Folder for the trace that `profile` reads, and for `SESSION_GRAPH`.
         bfloat16: Multiply float32 matrices in bfloat16 and sum in float32 where the CPU can (see
             `compiler.runner.cpu`); elsewhere it changes nothing.
+        in_turns: Let the CPUs go as soon as a run ends. By default its threads wait actively for
+            the next one for a while, in which other sessions of the process take twice their time.
 
     Raises:
         MissingRequirementError: A provider is not in the installed onnxruntime, or does not start.
@@ -138,6 +142,8 @@ def load(
     if not arena:  # in the order of the file, so that a tensor goes soon after its readers there
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         options.add_session_config_entry(_SPINNING, "0")
+    if in_turns:
+        options.add_session_config_entry(_STOP_SPINNING, "1")
     if bfloat16:
         options.add_session_config_entry(_BFLOAT16, "1")
     if trace is not None:
