@@ -63,7 +63,7 @@ def open_unoptimized(path: Path) -> Run:
 
 
 def _open_onnxruntime(path: Path, threads: int, input_name: str) -> Run:
-    session = load(path, threads=threads, in_turns=True)
+    session = load(path, threads=threads)
 
     def run(values: Floats) -> Floats:
         (output,) = session.run({input_name: values}).values()
