@@ -6,8 +6,9 @@ The network is prisma_nchw with very uneven channels in front of depthwise convo
 outlier tensor (`tests.support.hard_network`); in float it computes what it did. Equalization is
 off, because it would undo the edits, and keep_float too, because this network has many nodes that
 integers make no faster, which would stay float without any search; what it finds may then be slower
-than fp32, and is written all the same. Three builds per mode: fp32, int8, and int8 with a budget. Goal: at least 95 % of the lost points restored within 5 minutes, with
-at least 80 % of the multiply-accumulates on integers.
+than fp32, and is written all the same. Three builds per mode: fp32, int8, and int8 with a budget.
+Goal: at least 95 % of the lost points restored within 5 minutes, with at least 80 % of the
+multiply-accumulates on integers.
 """
 
 import sys
