@@ -24,6 +24,7 @@ from compiler.evaluate.segmentation import ClassMap, Dice, ForegroundIou, MeanIo
 from compiler.pipeline.loaded_once import LoadedOnce
 from compiler.pipeline.samples import Feeds, Input, Samples, image_loader, reads
 from compiler.pipeline.sessions import Run
+from compiler.pipeline.task import undefined_metric, unusable_mask
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import Postprocessing, TensorSpec
 from compiler.runner.masks import class_mask
@@ -116,17 +117,9 @@ class _TaskMeasure:
             try:
                 metric.add(class_mask(run(feeds)[self.output], self.rule), truth)
             except ValueError as error:
-                raise CalibrationError(
-                    str(error),
-                    where=str(pair.mask),
-                    fix="correct verify.classes and verify.ignore, or the mask",
-                ) from error
+                raise unusable_mask(error, pair.mask) from error
         if not metric.images:
-            raise CalibrationError(
-                f"{self.accuracy.metric} is undefined: no image has foreground",
-                where=str(self.items.keys[0].mask.parent),
-                fix="give masks with foreground (value 125 or more)",
-            )
+            raise undefined_metric(self.accuracy.metric, str(self.items.keys[0].mask.parent))
         return metric.value()
 
     def facts(self) -> Facts:

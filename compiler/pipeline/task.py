@@ -63,18 +63,26 @@ class Task:
             try:
                 metric.add(predicted, read(pair.mask, predicted.shape))
             except ValueError as error:
-                raise CalibrationError(
-                    str(error),
-                    where=str(pair.mask),
-                    fix="correct verify.classes and verify.ignore, or the mask",
-                ) from error
+                raise unusable_mask(error, pair.mask) from error
         if not metric.images:
-            raise CalibrationError(
-                f"{self.verify.metric} is undefined: no image has foreground",
-                where=str(self.verify.masks),
-                fix="give masks with foreground (value 125 or more)",
-            )
+            raise undefined_metric(str(self.verify.metric), str(self.verify.masks))
         return metric.value(), metric.images
+
+
+def unusable_mask(error: ValueError, mask: Path) -> CalibrationError:
+    """What to say of a mask that cannot be read or holds values that are no class."""
+    return CalibrationError(
+        str(error), where=str(mask), fix="correct verify.classes and verify.ignore, or the mask"
+    )
+
+
+def undefined_metric(metric: str, masks: str) -> CalibrationError:
+    """What to say of masks without foreground."""
+    return CalibrationError(
+        f"{metric} is undefined: no image has foreground",
+        where=masks,
+        fix="give masks with foreground (value 125 or more)",
+    )
 
 
 def find_task(
