@@ -1,0 +1,24 @@
+"""Option types that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the build file."),
+]
+Lenient = Annotated[bool, typer.Option("--lenient", help="Unknown keys warn instead of failing.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Warnings about the build file fail.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per build file and line.")
+]
+CustomCode = Annotated[
+    bool, typer.Option("--allow-custom-code", help="Let CustomFunc run its Python file.")
+]
+Prefix = Annotated[str, typer.Option("--model", "-m", help="Bundle: …/<name>/mod or its folder.")]
+OneJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Threads per operator; default: CPUs.")
+]
