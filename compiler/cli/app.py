@@ -1,6 +1,5 @@
-"""The commands together. Each is arguments, one call, print; errors become exit codes in `main`."""
+"""The commands together. Each is arguments, one call, print."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,7 @@ import typer
 
 from compiler import __version__
 from compiler.cli import building, examining, running
-from compiler.cli.failures import print_error
-from compiler.errors import ModcError
+from compiler.cli.entry import start
 
 app = typer.Typer(
     name="modc",
@@ -41,14 +39,8 @@ for part in (building, running, examining):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `modc` and `vamc`; the only place that turns an error into an exit code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    _show_log()
-    try:
-        app(arguments, prog_name=_called_as())
-    except ModcError as error:
-        print_error(error, as_json="--json" in arguments)
-        raise SystemExit(error.exit_code) from None
+    """Entry point of `modc` and `vamc`."""
+    start(app, sys.argv[1:] if arguments is None else arguments, name=_called_as())
 
 
 def compile_main() -> None:
@@ -60,14 +52,3 @@ def _called_as() -> str:
     """Name that usage and shell completion show: the script that was started."""
     name = Path(sys.argv[0]).name
     return name if name in {"modc", "vamc"} else "modc"
-
-
-def _show_log() -> None:
-    """Of the log, commands show that a build waits, or goes on without the cache; no more."""
-    logging.getLogger("compiler").addHandler(logging.NullHandler())
-    for name in ("compiler.bundle", "compiler.pipeline.cache"):
-        logger = logging.getLogger(name)
-        if not logger.handlers:
-            handler = logging.StreamHandler()
-            handler.setLevel(logging.WARNING)
-            logger.addHandler(handler)

@@ -21,7 +21,7 @@ from compiler.report.text import closing_table, pass_lines, search_text, summary
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says besides the build files; see `compiler.cli.app.compile_`."""
+    """What the command line says besides the build files; see `compiler.cli.building.compile_`."""
 
     overrides: tuple[str, ...] = ()
     dtype: str | None = None

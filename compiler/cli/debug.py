@@ -21,7 +21,7 @@ def debug(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Debug a bundle and print what was found; see `compiler.cli.app.debug`.
+    """Debug a bundle and print what was found; see `compiler.cli.examining.debug`.
 
     Raises:
         ModcError: The bundle, its build file or its data cannot be used.

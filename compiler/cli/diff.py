@@ -23,7 +23,7 @@ def diff(
     as_json: bool,
     quiet: bool,
 ) -> bool:
-    """Compare two networks and print what was found; see `compiler.cli.app.diff`.
+    """Compare two networks and print what was found; see `compiler.cli.examining.diff`.
 
     Returns:
         Whether they are identical.

@@ -23,7 +23,7 @@ def profile(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Profile a bundle and print what was found; see `compiler.cli.app.profile`.
+    """Profile a bundle and print what was found; see `compiler.cli.examining.profile`.
 
     Raises:
         ModcError: The bundle, the original network or the image cannot be used.

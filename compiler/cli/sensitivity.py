@@ -11,7 +11,7 @@ from compiler.runner.read import use_bundle
 
 
 def sensitivity(prefix: str, *, limit: int, as_json: bool) -> None:
-    """Print the layers of a bundle, the worst first; see `compiler.cli.app.sensitivity`.
+    """Print the layers of a bundle, the worst first; see `compiler.cli.examining.sensitivity`.
 
     Raises:
         BundleError: No bundle there, or it is not int8, or an older modc built it.

@@ -1,0 +1,40 @@
+"""Start a command line: the only place that turns an error into an exit code."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from compiler.cli.failures import print_error
+from compiler.errors import ModcError
+
+_SHOWN: Final = ("compiler.bundle", "compiler.pipeline.cache", "compiler.runner", "compiler.compat")
+"""Whose warnings a user sees: that a build waits or goes on without the cache, and what is doubtful
+about running a bundle."""
+
+
+def start(app: typer.Typer, arguments: Sequence[str], *, name: str) -> None:
+    """Run one command; ends the process unless the command just returns.
+
+    Args:
+        app: The commands.
+        arguments: Without the program's name.
+        name: The program's name, for usage and errors.
+    """
+    _show_log()
+    try:
+        app(list(arguments), prog_name=name)
+    except ModcError as error:
+        print_error(error, as_json="--json" in arguments)
+        raise SystemExit(error.exit_code) from None
+
+
+def _show_log() -> None:
+    logging.getLogger("compiler").addHandler(logging.NullHandler())
+    for name in _SHOWN:
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler()
+            handler.setLevel(logging.WARNING)
+            logger.addHandler(handler)
