@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -20,6 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".pgm")
 ARRAY_SUFFIXES = (".npz", ".npy")
 LIST_SUFFIX = ".txt"
+
+Size: TypeAlias = int | tuple[int, int]
 
 _BLOCK = 1 << 20  # bytes read at a time for a file's hash
 
@@ -91,6 +93,51 @@ def find_samples(
             where=str(path),
             fix="set dataset.sampler.get_data_num to the number of samples",
         )
+    matching = _matching(path, suffix, arrays=arrays)
+    chosen = sorted(matching, key=lambda name: _rank(seed, name))[:count]
+    return tuple(_sample(_base(path), name) for name in sorted(chosen))
+
+
+def find_files(path: Path, *, suffix: str | None, arrays: bool = False) -> tuple[Path, ...]:
+    """All files that `find_samples` chooses from, sorted by name; none is opened.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    return tuple(_base(path) / name for name in _matching(path, suffix, arrays=arrays))
+
+
+def first_samples(samples: Sequence[Sample], count: int, *, seed: int = 0) -> tuple[Sample, ...]:
+    """Those of `samples` that `find_samples` would have chosen with a smaller `count`."""
+    chosen = sorted(samples, key=lambda sample: _rank(seed, sample.name))[:count]
+    return tuple(sorted(chosen, key=lambda sample: sample.name))
+
+
+def load_arrays(path: Path, inputs: Mapping[str, tuple[Sequence[Size], DTypeLike]]) -> ArraySample:
+    """Read one .npz or .npy sample, batch dimension included.
+
+    Arrays are taken by input name; if no name fits and the counts agree, by position
+    (`input_0`, `input_1`, …, else the order in the file), which the note says.
+
+    Args:
+        path: The file; a .npy file holds the one input's array.
+        inputs: Shape and type that the network declares, by input name. A size that is open is
+            a pair (smallest, largest).
+
+    Raises:
+        DatasetError: A missing or damaged file, missing arrays, another shape, or values that the
+            declared type cannot hold.
+    """
+    stored = _read_arrays(path)
+    pairs, note = _match(path, list(stored), list(inputs))
+    arrays = {
+        name: _cast(path, name, stored[source], *inputs[name]) for name, source in pairs.items()
+    }
+    return ArraySample(arrays, note)
+
+
+def _matching(path: Path, suffix: str | None, *, arrays: bool) -> list[str]:
+    """Names of the files that end as they should, sorted."""
     names = sorted(set(_names(path)))
     endings = (suffix.lower(),) if suffix else ARRAY_SUFFIXES if arrays else IMAGE_SUFFIXES
     matching = [name for name in names if name.lower().endswith(endings)]
@@ -103,37 +150,11 @@ def find_samples(
             where=str(path),
             fix="rename the file: its name is recorded in the bundle",
         )
-    chosen = sorted(matching, key=lambda name: _rank(seed, name))[:count]
-    base = path if path.is_dir() else path.parent
-    return tuple(_sample(base, name) for name in sorted(chosen))
+    return matching
 
 
-def first_samples(samples: Sequence[Sample], count: int, *, seed: int = 0) -> tuple[Sample, ...]:
-    """Those of `samples` that `find_samples` would have chosen with a smaller `count`."""
-    chosen = sorted(samples, key=lambda sample: _rank(seed, sample.name))[:count]
-    return tuple(sorted(chosen, key=lambda sample: sample.name))
-
-
-def load_arrays(path: Path, inputs: Mapping[str, tuple[Sequence[int], DTypeLike]]) -> ArraySample:
-    """Read one .npz or .npy sample, batch dimension included.
-
-    Arrays are taken by input name; if no name fits and the counts agree, by position
-    (`input_0`, `input_1`, …, else the order in the file), which the note says.
-
-    Args:
-        path: The file; a .npy file holds the one input's array.
-        inputs: Shape and type that the network declares, by input name.
-
-    Raises:
-        DatasetError: A missing or damaged file, missing arrays, another shape, or values that the
-            declared type cannot hold.
-    """
-    stored = _read_arrays(path)
-    pairs, note = _match(path, list(stored), list(inputs))
-    arrays = {
-        name: _cast(path, name, stored[source], *inputs[name]) for name, source in pairs.items()
-    }
-    return ArraySample(arrays, note)
+def _base(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
 
 
 def _names(path: Path) -> Iterator[str]:
@@ -273,13 +294,19 @@ def _match(
 
 
 def _cast(
-    path: Path, name: str, array: NDArray[Any], shape: Sequence[int], dtype: DTypeLike
+    path: Path, name: str, array: NDArray[Any], shape: Sequence[Size], dtype: DTypeLike
 ) -> NDArray[Any]:
-    if array.shape != tuple(shape):
+    bounds = [(size, size) if isinstance(size, int) else size for size in shape]
+    if len(bounds) != array.ndim or not all(
+        low <= size <= high for size, (low, high) in zip(array.shape, bounds, strict=True)
+    ):
         same = "; as many elements, but nothing is reshaped in silence"
+        declared = ", ".join(f"{low}..{high}" if low < high else f"{low}" for low, high in bounds)
+        fixed = [size for size in shape if isinstance(size, int)]
+        equal = len(fixed) == len(shape) and array.size == math.prod(fixed)
         raise DatasetError(
-            f"'{name}' has shape {list(array.shape)}, the network's input {list(shape)}"
-            f"{same if array.size == math.prod(shape) else ''}",
+            f"'{name}' has shape {list(array.shape)}, the network's input [{declared}]"
+            f"{same if equal else ''}",
             where=str(path),
             fix="write it in the shape and layout of the input, batch dimension included",
         )

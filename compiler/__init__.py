@@ -9,6 +9,7 @@
 Importing this package costs nothing: each name is loaded when it is first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Build", "ModcError", "Runner", "compile_model", "load_config"]
+
+# ONNX Runtime looks at it when it is imported: else it writes an identifier and a database into the
+# user's home, and reports to a server.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Build": "compiler.pipeline",

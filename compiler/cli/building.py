@@ -140,6 +140,7 @@ def passes() -> None:
         rewrite_passes,
     )
     from compiler.passes.append_extra_ops import append_extra_ops
+    from compiler.passes.append_nms import append_nms
     from compiler.passes.fold_normalization import fold_normalization
     from compiler.passes.prepend_normalization import prepend_normalization
     from compiler.passes.simplify_tail import simplify_tail
@@ -152,6 +153,7 @@ def passes() -> None:
         ("fp32 and int8, with the former again until nothing changes", rewrite_passes(cost)),
         ("fp32, afterwards", float32_passes(cost)),
         ("fp16, afterwards", FLOAT16_PASSES),
+        ("last, where the build file asks for boxes", (append_nms,)),
     )
     for title, group in groups:
         typer.echo(f"{title}:")

@@ -88,6 +88,7 @@ def _compile(path: Path, options: Options) -> Build:
             keep=options.keep,
             force=options.force,
             allow_custom_code=options.allow_custom_code,
+            strict=options.strict,
             progress=report,
         )
     _print(build, options)

@@ -1,6 +1,6 @@
 """Option types that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,4 +21,8 @@ Prefix = Annotated[str, typer.Option("--model", "-m", help="Bundle: …/<name>/m
 OneJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Threads per operator; default: CPUs.")
+]
+Engine = Annotated[
+    Literal["onnxruntime", "openvino", "auto"] | None,
+    typer.Option(help="What runs the network; default: what the bundle names."),
 ]

@@ -1,58 +1,201 @@
-"""`modc run`: a bundle on images."""
+"""`modc run`: a bundle on images, or the bundle of a build file on all of its data set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import typer
 
-from calibration.dataset import IMAGE_SUFFIXES
+from calibration.dataset import IMAGE_SUFFIXES, DatasetError, find_files, load_arrays
+from compiler.cli.failures import print_error
 from compiler.cli.progress import progress
-from compiler.errors import BundleError
+from compiler.config.dump import dump_config
+from compiler.config.load import load_config
+from compiler.config.model import BuildConfig
+from compiler.config.paths import resolve_input, resolve_output
+from compiler.errors import BuildFileError, BundleError, CalibrationError
+from compiler.pipeline.build_diff import changed_keys
+from compiler.runner.cpu import cpus
+from compiler.runner.engine import EngineChoice, Tensor
 from compiler.runner.load import Runner
-from compiler.runner.results import result_names, write_results
+from compiler.runner.manifest import STEM, Manifest, Preprocessing, TensorSpec
+from compiler.runner.preprocessing import find_chain
+from compiler.runner.results import result_names, write_arrays, write_results
+from compiler.runner.stream import stream
+
+MOST_INSTANCES: Final = 8
+"""Samples that run at the same time unless asked otherwise: each needs memory of its own."""
+
+_ONLY_DATA: Final = ("dataset.path", "dataset.sampler.", "verify.", "workspace.")
+"""Keys of a build file that say nothing of how its bundle treats an image."""
+
+_USAGE: Final = (
+    "modc run BUILD.yaml (its bundle, on all of dataset.path), or "
+    "modc run -m PREFIX IMAGES… -o FOLDER"
+)
+
+Load = Callable[[Path], Mapping[str, Tensor]]
+Write = Callable[[str, Path, Mapping[str, Tensor], Manifest], object]
 
 
-def run_images(
-    prefix: str,
-    images: Sequence[Path],
-    output: Path,
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says of how to run; see `compiler.runner.load.Runner`."""
+
+    engine: EngineChoice | None = None
+    threads: int | None = None
+    instances: int | None = None
+    providers: Sequence[str] | None = None
+    vdsp_params: Path | None = None
+    allow_custom_code: bool = False
+    quiet: bool = False
+
+    def open(self, prefix: str | Path) -> Runner:
+        """The bundle, to run as many samples at the same time as there are CPUs for."""
+        return Runner(
+            prefix,
+            engine=self.engine,
+            threads=self.threads,
+            instances=self.instances or max(1, min(MOST_INSTANCES, cpus() // (self.threads or 1))),
+            providers=self.providers,
+            allow_custom_code=self.allow_custom_code,
+        )
+
+
+def run(
+    paths: Sequence[Path],
+    options: Options,
     *,
-    threads: int | None,
-    providers: Sequence[str] | None,
-    allow_custom_code: bool,
-    quiet: bool,
-) -> None:
-    """Run a bundle on images and write what it finds.
+    model: str | None = None,
+    output: Path | None = None,
+    overrides: Sequence[str] = (),
+    dtype: str | None = None,
+) -> int:
+    """Run a bundle on images, or the bundle of a build file on its data set.
 
     Args:
-        prefix: The bundle.
-        images: Files, or folders whose images are taken.
-        output: Folder for the results.
-        threads: Threads per operator.
-        providers: Execution providers.
-        allow_custom_code: Let a CustomFunc of the bundle run.
-        quiet: Print nothing.
+        paths: Images and folders of images; or, without `model`, one build file.
+        options: How to run.
+        model: The bundle.
+        output: Folder for the results of `model`.
+        overrides: Of the build file.
+        dtype: Of the build file.
+
+    Returns:
+        Exit code: 0, or that of CalibrationError when some of the images could not be used.
 
     Raises:
-        BundleError: The bundle or an image cannot be used.
+        BuildFileError: Neither form of the command, or a wrong build file.
+        CalibrationError: There is no data set.
+        BundleError: The bundle cannot be used, or the results cannot be written.
     """
-    files = list(_files(images))
-    with (
-        Runner(
-            prefix, threads=threads, providers=providers, allow_custom_code=allow_custom_code
-        ) as runner,
-        progress(quiet=quiet) as report,
-    ):
-        names = result_names(files)
-        for index, (name, image) in enumerate(zip(names, files, strict=True), start=1):
-            write_results(output, name, image, runner.run(image), runner.manifest)
-            report("run", index, len(files))
-    if not quiet:
-        typer.echo(f"{len(files)} image(s): results in {output}")
+    builds = [path for path in paths if path.suffix.lower() in (".yaml", ".yml")]
+    if model is None and output is None and len(paths) == len(builds) == 1:
+        config = load_config(paths[0], overrides=overrides, dtype=dtype)
+        return _run_build(config, paths[0], options)
+    if model is None or output is None or builds or overrides or dtype is not None:
+        raise BuildFileError(
+            _misuse(model, output, builds, paths), where="modc run", fix=f"use {_USAGE}"
+        )
+    return _run_images(model, paths, output, options)
 
 
-def _files(images: Sequence[Path]) -> Iterator[Path]:
-    for path in images:
+def _misuse(
+    model: str | None, output: Path | None, builds: Sequence[Path], paths: Sequence[Path]
+) -> str:
+    if model is not None and builds:
+        return f"both a bundle (-m {model}) and a build file ({builds[0]}) given"
+    if model is not None and output is None:
+        return "-m needs a folder for the results (-o)"
+    if model is not None:
+        return "--set and --dtype are for build files, not for bundles"
+    if output is not None and builds:
+        return "the results of a build file go beside its bundle; -o is for -m"
+    if len(builds) > 1 or (builds and len(paths) > 1):
+        return f"{len(paths)} files given in place of one build file"
+    return "no bundle (-m) and no build file (.yaml) given"
+
+
+def _run_build(config: BuildConfig, build_file: Path, options: Options) -> int:
+    folder = resolve_output(config.workspace.path) / config.name
+    prefix = folder / STEM
+    if not prefix.with_suffix(".json").is_file():
+        raise BundleError(
+            f"{build_file.name} has not been compiled: there is no bundle",
+            where=str(folder),
+            fix=f"modc compile {build_file} (with the same --set and --dtype)",
+        )
+    files = _data_set(config)
+    results = folder.with_name(f"{folder.name}-result")
+    with options.open(prefix) as runner:
+        keys = changed_keys(dump_config(config), runner.manifest.build)
+        if changed := [key for key in keys if not key.startswith(_ONLY_DATA)]:
+            _say(
+                f"warning: the bundle was made from another version of {build_file.name} (other "
+                f"{', '.join(changed)}); it runs as it was built, its own preprocessing included"
+            )
+        load, _ = _loader(runner, options)
+        _empty(results)
+        return _run_all(
+            runner,
+            files,
+            load,
+            lambda name, _, outputs, manifest: write_arrays(results, name, outputs, manifest),
+            results,
+            options,
+        )
+
+
+def _data_set(config: BuildConfig) -> tuple[Path, ...]:
+    dataset = config.dataset
+    if dataset is None or dataset.path is None:
+        raise CalibrationError(
+            "the build file names no data set",
+            where=f"{config.file_name}: dataset.path",
+            fix="set it, or give images: modc run -m PREFIX IMAGES… -o FOLDER",
+        )
+    folder = resolve_input(dataset.path, config.base_dir, where=f"{config.name}: dataset.path")
+    try:
+        return find_files(folder, suffix=dataset.sampler.suffix, arrays=not dataset.process_ops)
+    except DatasetError as error:
+        raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+
+
+def _empty(folder: Path) -> None:
+    """Make a folder for results, or remove those of an earlier run from it.
+
+    Scripts match results with images by their order; what is left of other images would shift it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("*.npz"):
+            file.unlink()
+    except OSError as error:
+        raise BundleError(
+            f"results cannot be written: {error.strerror or error}",
+            where=str(error.filename or folder),
+            fix="remove what is in the way, or set another workspace.path",
+        ) from error
+
+
+def _run_images(model: str, paths: Sequence[Path], output: Path, options: Options) -> int:
+    files = list(_images(paths))
+    with options.open(model) as runner:
+        load, facts = _loader(runner, options)
+
+        def write(
+            name: str, image: Path, outputs: Mapping[str, Tensor], manifest: Manifest
+        ) -> object:
+            return write_results(
+                output, name, image, outputs, replace(manifest, preprocessing=facts)
+            )
+
+        return _run_all(runner, files, load, write, output, options)
+
+
+def _images(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
@@ -66,3 +209,69 @@ def _files(images: Sequence[Path]) -> Iterator[Path]:
             yield path
         else:
             raise BundleError("no such image", where=str(path), fix="correct the path")
+
+
+def _loader(runner: Runner, options: Options) -> tuple[Load, Preprocessing | None]:
+    """File → the network's inputs, and the preprocessing of images; None for arrays.
+
+    A chain that cannot be used is told of here, once, and not for every image.
+    """
+    specs = runner.inputs
+    if runner.manifest.preprocessing is None and options.vdsp_params is None:
+        wanted = {one.name: (_sizes(one), one.dtype) for one in specs}
+
+        def load_file(path: Path) -> Mapping[str, Tensor]:
+            try:
+                return load_arrays(path, wanted).arrays
+            except DatasetError as error:
+                raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+
+        return load_file, None
+    chain = find_chain(
+        runner.bundle, options.vdsp_params, allow_custom_code=options.allow_custom_code
+    )
+
+    def load_image(path: Path) -> Mapping[str, Tensor]:
+        return {specs[0].name: chain(path).astype(specs[0].dtype, copy=False)}
+
+    return load_image, Preprocessing(tuple(chain.to_list()), chain.shape)
+
+
+def _sizes(spec: TensorSpec) -> Sequence[int | tuple[int, int]]:
+    return spec.bounds or spec.shape
+
+
+def _run_all(
+    runner: Runner, files: Sequence[Path], load: Load, write: Write, folder: Path, options: Options
+) -> int:
+    """Run all files; one that fails is reported, and the others go on."""
+
+    def prepare(path: Path) -> dict[str, Tensor]:
+        try:
+            return runner.prepare(load(path))
+        except BundleError as error:  # it knows the bundle, but not the file
+            raise CalibrationError(error.what, where=str(path), fix=error.fix) from error
+
+    failed = 0
+    with (
+        progress(quiet=options.quiet) as report,
+        stream(
+            files, prepare=prepare, infer=runner.infer_many, instances=runner.instances
+        ) as results,
+    ):
+        names = result_names(files)
+        for name, result in zip(names, results, strict=True):
+            if result.error is not None:
+                failed += 1
+                print_error(result.error, as_json=False)
+            elif result.outputs is not None:
+                write(name, result.source, result.outputs, runner.manifest)
+            report("run", result.index + 1, len(files))
+    if not options.quiet:
+        done = f"{len(files) - failed} of {len(files)}" if failed else f"{len(files)}"
+        typer.echo(f"{done} image(s): results in {folder}")
+    return CalibrationError.exit_code if failed else 0
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -15,7 +15,7 @@ PRECISION_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(fp32|fp16|int8)(?![A-Za-z0-9])
 def advise(config: BuildConfig, tree: Node, findings: Findings) -> None:
     """Add a note or warning for everything in a valid file that is probably not meant."""
     backend = config.backend
-    if backend.type != "onnxruntime":
+    if backend.type in ("tvm_vacc", "tvm_runmodel"):
         text = f"{backend.type} is not built here; the bundle targets this host (ONNX Runtime)"
         _note(("backend", "type"), text, tree, findings)
     named = PRECISION_IN_NAME.findall(config.name)

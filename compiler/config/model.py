@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias, cast
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
@@ -57,6 +57,13 @@ def is_range(shape: Shape) -> bool:
     return isinstance(shape[0], tuple)
 
 
+def ends_of(shape: Shape) -> tuple[Dims, Dims]:
+    """Smallest and largest; twice the same where a shape is fixed."""
+    if is_range(shape):
+        return cast(tuple[Dims, Dims], shape)
+    return cast(Dims, shape), cast(Dims, shape)
+
+
 class Frontend(Section):
     """The network to compile."""
 
@@ -71,7 +78,8 @@ class Frontend(Section):
         default=None, description="Element type of the network's inputs; default: the network's."
     )
     shape: Mapping[str, Annotated[Shape, BeforeValidator(_checked_shape)]] = Field(
-        description="Shape of each input by its name in the network; two shapes mean a range."
+        description="Shape of each input by its name in the network; two shapes, the smallest and "
+        "the largest, let the bundle take every size between them."
     )
     model_kwargs: dict[str, object] | None = ignored("Options for language models.")
 

@@ -30,6 +30,7 @@ _EXPECTED = (  # by the beginning of pydantic's error type
     ("greater_than_equal", "{ge} or more"),
     ("greater_than", "more than {gt}"),
     ("less_than_equal", "at most {le}"),
+    ("too_short", "at least {min_length} value(s)"),
     ("too_long", "at most {max_length} values"),
     ("literal_error", "{expected}"),
 )

@@ -1,4 +1,4 @@
-"""Static input shapes from the build file, checked against the network's own."""
+"""Input shapes from the build file, checked against the network's own."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -6,6 +6,7 @@ from difflib import get_close_matches
 import onnx
 
 from compiler.errors import GraphError
+from compiler.graph.open_sizes import OpenSize
 
 Size = int | str | None  # of a dimension: known, named, or neither
 
@@ -13,7 +14,7 @@ Size = int | str | None  # of a dimension: known, named, or neither
 def fix_shapes(
     inputs: Sequence[onnx.ValueInfoProto], shapes: Mapping[str, Sequence[int]], where: str
 ) -> None:
-    """Write `shapes` into `inputs`, in place.
+    """Write `shapes` into `inputs`, in place; an `OpenSize` keeps or gets a name.
 
     An input that is static already may be absent from `shapes`.
 
@@ -42,8 +43,13 @@ def fix_shapes(
                 fix=f"add {info.name} with all its dimensions to frontend.shape",
             )
         info.type.tensor_type.shape.Clear()  # which also declares it where it was not
-        for size in wanted:
-            info.type.tensor_type.shape.dim.add().dim_value = size
+        for index, size in enumerate(wanted):
+            dimension = info.type.tensor_type.shape.dim.add()
+            if isinstance(size, OpenSize):
+                named = own[index] if own is not None else None
+                dimension.dim_param = str(named or f"{info.name}_{index}")
+            else:
+                dimension.dim_value = size
 
 
 def _unknown(name: str, inputs: Sequence[onnx.ValueInfoProto], where: str) -> GraphError:
@@ -78,6 +84,8 @@ def _mismatch(own: Sequence[Size] | None, wanted: Sequence[Size]) -> str | None:
     for index, (mine, given) in enumerate(zip(own, wanted, strict=True)):
         if isinstance(given, int) and given < 1:
             return f"dimension {index} is {given}, must be 1 or more"
+        if isinstance(given, OpenSize) and isinstance(mine, int):
+            return f"dimension {index} has a range against the fixed size {mine}"
         if isinstance(mine, int) and mine != given:
             return f"dimension {index} is {given} against {mine}"
     return None
@@ -86,4 +94,10 @@ def _mismatch(own: Sequence[Size] | None, wanted: Sequence[Size]) -> str | None:
 def _text(name: str, sizes: Sequence[Size] | None) -> str:
     if sizes is None:
         return f"{name} [...]"
-    return f"{name} [{', '.join('?' if size is None else str(size) for size in sizes)}]"
+    return f"{name} [{', '.join(map(_size_text, sizes))}]"
+
+
+def _size_text(size: Size) -> str:
+    if isinstance(size, OpenSize):
+        return f"{size.smallest}..{int(size)}"
+    return "?" if size is None else str(size)

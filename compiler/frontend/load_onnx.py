@@ -1,4 +1,4 @@
-"""An ONNX file and fixed input shapes to the graph that passes edit."""
+"""An ONNX file and input shapes to the graph that passes edit."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,8 @@ class LoadedModel:
     """A network ready for passes.
 
     Args:
-        graph: Opset 17 or newer, static inputs, unique node names, float32.
+        graph: Opset 17 or newer, unique node names, float32; inputs are static, but for the
+            dimensions that were asked to stay open, which have names.
         notes: What was assumed or converted, one sentence each.
         sources: The model file, then its external data files, sorted.
     """
@@ -46,7 +47,8 @@ def load_onnx(
 
     Args:
         path: The model; external data must lie in its folder or below.
-        shapes: Input name to full shape, batch first. Inputs that are static may be absent.
+        shapes: Input name to full shape, batch first; an `OpenSize` in it stays open. Inputs that
+            are static may be absent.
         dtype: Element type that the build file expects of the inputs, such as "fp32". The network
             wins; a difference becomes a note.
 

@@ -12,7 +12,7 @@ so that they cost no memory however large the network is.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from compiler.graph.open_sizes import OpenSize, has_open_sizes
 from compiler.graph.query import constant_value, unique_name
 
 PRODUCER: Final = "modc"
@@ -62,12 +63,7 @@ def to_model(graph: gs.Graph) -> onnx.ModelProto:
 def to_skeleton(graph: gs.Graph) -> onnx.ModelProto:
     """Model of `graph` whose weights are graph inputs, after the real inputs."""
     model, weights = _export(graph)
-    model.graph.input.extend(
-        onnx.helper.make_tensor_value_info(
-            weight.name, onnx.helper.np_dtype_to_tensor_dtype(weight.dtype), weight.shape
-        )
-        for weight in weights
-    )
+    model.graph.input.extend(map(_as_input, weights))
     return model
 
 
@@ -145,6 +141,8 @@ def check_graph(graph: gs.Graph) -> None:
 def infer_shapes(graph: gs.Graph) -> int:
     """Compute shape and element type of every tensor from the graph inputs; update the graph.
 
+    Sizes of inputs that are open within a range count as their largest.
+
     Returns:
         Number of tensors whose shape or type became known or changed.
 
@@ -152,19 +150,26 @@ def infer_shapes(graph: gs.Graph) -> int:
         ValueError: Shapes contradict each other; the message names the node.
     """
     model = to_skeleton(graph)
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    try:
-        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise ValueError(_first_lines(error)) from error
+    for dimension, size in _open_dimensions(model, graph):
+        dimension.dim_value = size
+    model = _infer(model)
     tensors = graph.tensors()
     return sum(
         _update(tensors[info.name], info)
         for info in [*model.graph.value_info, *model.graph.output]
         if info.name in tensors
     )
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The skeleton with the shapes that follow from those of its inputs, and no others."""
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ValueError(_first_lines(error)) from error
 
 
 def _update(tensor: gs.Tensor, info: onnx.ValueInfoProto) -> bool:
@@ -238,7 +243,45 @@ def _export(graph: gs.Graph) -> tuple[onnx.ModelProto, list[gs.Constant]]:
     model.producer_name = PRODUCER
     model.producer_version = ""
     model.ir_version = max(8, onnx.helper.find_min_ir_version_for([imports]))
+    if has_open_sizes(graph):
+        _open(model, graph, weights)
     return model, weights
+
+
+def _open(model: onnx.ModelProto, graph: gs.Graph, weights: Iterable[gs.Constant]) -> None:
+    """Write open sizes of inputs by their names, and leave out all sizes that follow from them."""
+    for dimension, size in _open_dimensions(model, graph):
+        dimension.dim_param = size.name
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(model)
+    skeleton.graph.input.extend(map(_as_input, weights))
+    inferred = _infer(skeleton).graph.output
+    del model.graph.value_info[:]
+    for output, known, tensor in zip(model.graph.output, inferred, graph.outputs, strict=True):
+        shape = output.type.tensor_type.shape
+        shape.Clear()  # which also declares it where it was not
+        if known.type.tensor_type.HasField("shape"):
+            shape.CopyFrom(known.type.tensor_type.shape)
+        else:
+            for _ in tensor.shape or ():
+                shape.dim.add()
+
+
+def _open_dimensions(
+    model: onnx.ModelProto, graph: gs.Graph
+) -> Iterator[tuple[onnx.TensorShapeProto.Dimension, OpenSize]]:
+    """Those of the graph's inputs in `model`, with their ranges."""
+    infos = {info.name: info for info in model.graph.input}
+    for tensor in graph.inputs:
+        dimensions = infos[tensor.name].type.tensor_type.shape.dim
+        for dimension, size in zip(dimensions, tensor.shape or (), strict=False):
+            if isinstance(size, OpenSize):
+                yield dimension, size
+
+
+def _as_input(weight: gs.Constant) -> onnx.ValueInfoProto:
+    kind = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
+    return onnx.helper.make_tensor_value_info(weight.name, kind, weight.shape)
 
 
 def _other_domains(graph: gs.Graph) -> list[onnx.OperatorSetIdProto]:

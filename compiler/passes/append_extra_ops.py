@@ -5,18 +5,23 @@
    up to 256 classes, else int64. Of equal classes the lowest wins.
 3. threshold: 1 where the output exceeds 0.5 after a Sigmoid, 0 otherwise (a logit), uint8.
 4. None and insert_odma (moving data on the device): nothing to do.
-5. Every other type, such as the detectors' `*_nms`: the outputs stay as they are, with a warning.
+5. The detectors' `*_nms`: outputs that are not read go. `append_nms` does the rest when the network
+   is compiled: before that, what its outputs lose can be told, of lists of boxes hardly anything.
+6. Every other type, such as those for point clouds: the outputs stay as they are, with a warning.
 
-The output keeps its name, and the scores get a new one. A network that has several outputs, or ends
-in what is asked for, stays as it is, with a warning.
+In 1 to 3 the output keeps its name, and the scores get a new one. A network that has several
+outputs, or ends in what is asked for, or whose outputs are not those of the detector, stays as it
+is, with a warning.
 """
 
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from compiler.graph.detector import Detection, find_head
 from compiler.graph.head import class_axis, is_class_map, threshold_of
 from compiler.graph.query import is_static, producer, unique_name
+from compiler.passes.append_nms import open_head
 from compiler.passes.result import PassResult
 
 NOTHING = (None, "insert_odma")
@@ -25,17 +30,27 @@ MOST_BYTES = 256  # classes that uint8 can number
 PASSED_BY = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 
 
-def append_extra_ops(graph: gs.Graph, *, kind: str | None) -> PassResult:
+def append_extra_ops(
+    graph: gs.Graph, *, kind: str | None, detection: Detection | None = None
+) -> PassResult:
     """Append the operators that graph.extra_ops of the build file names.
 
     Args:
         graph: Its outputs keep their names; the type and shape of a class map are its own.
         kind: `graph.extra_ops.type` of the build file; an unknown one is a warning.
+        detection: For the detectors' types, what the build file says besides.
     """
     result = PassResult("append_extra_ops")
     if kind in NOTHING:
         return result
-    if kind not in ("softmax", *CLASS_MAPS):
+    if detection is not None:
+        head = find_head(graph, detection)
+        if isinstance(head, str):
+            result.warnings.append(f"extra_ops '{kind}': {head}; outputs stay as they are")
+        else:
+            open_head(graph, head)
+            result.changed = 1
+    elif kind not in ("softmax", *CLASS_MAPS):
         result.warnings.append(f"extra_ops '{kind}' is not compiled: outputs stay as they are")
     elif reason := _why_not(graph, kind):
         result.warnings.append(f"extra_ops '{kind}': {reason}; outputs stay as they are")

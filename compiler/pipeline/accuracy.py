@@ -21,6 +21,7 @@ from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
 from compiler.evaluate.segmentation import ClassMap, Dice, ForegroundIou, MeanIou
+from compiler.graph.open_sizes import is_open
 from compiler.pipeline.loaded_once import LoadedOnce
 from compiler.pipeline.samples import Feeds, Input, Samples, image_loader, reads
 from compiler.pipeline.sessions import Run
@@ -235,6 +236,12 @@ def _task(
             f"{accuracy.metric} needs {what}",
             where=f"{config.name}: {_KEY}.metric",
             fix="add dataset.process_ops, or set metric: sqnr",
+        )
+    if is_open(inputs[0].shape[1:]):
+        raise BuildFileError(
+            f"{accuracy.metric} compares masks of one size, the network has a range of them",
+            where=f"{config.name}: {_KEY}.metric",
+            fix="set metric: sqnr, or give frontend.shape one size",
         )
     pairs = _pairs(config, accuracy)
     size = output.shape[2], output.shape[3]

@@ -32,8 +32,8 @@ from compiler.pipeline.search import (
     why_too_slow,
 )
 from compiler.pipeline.sensitivity import SENSITIVITY_SAMPLES, measure_sensitivity
-from compiler.pipeline.sessions import open_as_deployed, open_model
-from compiler.runner.onnxruntime import cpus
+from compiler.pipeline.sessions import engine_version, open_as_deployed, open_model
+from compiler.runner.cpu import cpus
 
 REASON: Final = "quantize.accuracy: the network would lose too much"
 
@@ -125,7 +125,7 @@ def keep_budget(
     source = prepared.source
     fp32 = work / "fp32.onnx"
     save_model(rival.graph, fp32, work / "fp32.params")
-    given = quantizer.given
+    given, engine = quantizer.given, quantizer.backend.build_engine
     settings = {
         "measure": measure.facts(),
         "quantize": quantizer.backend.quantize.model_dump(mode="json", exclude={"accuracy"}),
@@ -133,6 +133,7 @@ def keep_budget(
         "samples": [] if samples is None else samples.facts(),
         "table": [] if given is None else [given.factors, *map(asdict, given.ranges.values())],
         "cpus": cpus(),
+        "engine": [engine, engine_version(engine)],
     }
 
     def floats_of(chosen: Layers) -> dict[str, str]:
@@ -142,7 +143,7 @@ def keep_budget(
         plan, _ = quantizer.plan(floats_of(chosen))
         return forecast(quantizer.graph, plan, quantizer.cost)
 
-    with open_as_deployed(fp32) as reference:
+    with open_as_deployed(fp32, engine) as reference:
         latency = RelativeLatency(reference, feeds[0], time.perf_counter)
 
         def evaluate(chosen: Layers) -> Trial:
@@ -154,7 +155,7 @@ def keep_budget(
                 model = work / "trial.onnx"
                 quantized = quantizer.quantize(floats_of(chosen))
                 save_model(quantized.graph, model, work / "trial.params")
-                with open_as_deployed(model) as run:
+                with open_as_deployed(model, engine) as run:
                     ratio = latency.milliseconds(run) / latency.reference_milliseconds
                     found = Trial(measure.points(run), ratio)
                 stored = found

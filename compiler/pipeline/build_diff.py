@@ -56,11 +56,16 @@ def diff_builds(a: Manifest, b: Manifest) -> BuildDiff:
     """Compare what two manifests record."""
     hashes = [{name: fact.sha256 for name, fact in one.files.items()} for one in (a, b)]
     return BuildDiff(
-        keys=_changes(_keys(a), _keys(b)),
+        keys=_changes(_keys(a.build), _keys(b.build)),
         versions=_changes(a.versions, b.versions),
         sources=tuple(_source_changes(a.sources, b.sources)),
         files=_changes(hashes[0], hashes[1]),
     )
+
+
+def changed_keys(a: str, b: str) -> tuple[str, ...]:
+    """Keys whose values differ between two resolved build files, in the order of the first."""
+    return tuple(change.key for change in _changes(_keys(a), _keys(b)))
 
 
 def diff_scales(a: Sequence[TensorRange], b: Sequence[TensorRange]) -> tuple[ScaleChange, ...]:
@@ -80,9 +85,9 @@ def diff_scales(a: Sequence[TensorRange], b: Sequence[TensorRange]) -> tuple[Sca
     )
 
 
-def _keys(manifest: Manifest) -> dict[str, object]:
-    """Keys of the resolved build file, such as "dataset.process_ops[1].size"."""
-    return dict(_flat("", yaml.safe_load(manifest.build)))
+def _keys(build: str) -> dict[str, object]:
+    """Keys of a resolved build file, such as "dataset.process_ops[1].size"."""
+    return dict(_flat("", yaml.safe_load(build)))
 
 
 def _decided(range_: TensorRange | None) -> tuple[object, ...] | None:

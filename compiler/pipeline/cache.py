@@ -30,6 +30,7 @@ from compiler.pipeline.cache_entry import (
 )
 from compiler.pipeline.environment import code_digest, cpu_features, versions
 from compiler.runner.cpu import cpu_features as instruction_sets
+from compiler.runner.user_cache import cache_folder
 
 LIMIT: Final = 5 << 30
 """Bytes that the cache may take; beyond them the entries not used for longest go."""
@@ -43,30 +44,12 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def user_folder() -> Path:
-    """Where modc keeps what it can do without.
-
-    Raises:
-        RuntimeError: The user has no home folder.
-
-    Source: XDG Base Directory Specification; a relative $XDG_CACHE_HOME does not count.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (cache if cache.is_absolute() else Path.home() / ".cache") / "modc"
-
-
 def default_folder() -> Path | None:
     """Folder of the cache: $MODC_CACHE, else one in the user's cache; None where it is off.
 
     $MODC_CACHE turns it off by being empty or "off"; a user without a home has none.
     """
-    choice = os.environ.get("MODC_CACHE")
-    try:
-        if choice is None:
-            return user_folder() / "stages"
-        return Path(choice).expanduser().absolute() if choice not in ("", "off") else None
-    except RuntimeError:
-        return None
+    return cache_folder("stages", chosen="")
 
 
 def key(stage: str, facts: Mapping[str, Any]) -> str:

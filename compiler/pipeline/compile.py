@@ -23,6 +23,7 @@ from compiler.pipeline.build import Build, Size
 from compiler.pipeline.cache import StageCache, default_folder
 from compiler.pipeline.calibrate import ranges_text
 from compiler.pipeline.clock import Clock, Report
+from compiler.pipeline.detections import find_detections, refuse_declined
 from compiler.pipeline.float16 import MOST_SAMPLES, NOT_OBSERVED_NOTE, observe_largest
 from compiler.pipeline.form import choose_form, float_form
 from compiler.pipeline.int8 import OpenQuantizer, open_quantizer
@@ -45,6 +46,7 @@ from compiler.pipeline.remarks import (
     accuracy_warnings,
     cpu_warnings,
     data_notes,
+    engine_notes,
     image_warnings,
     integer_layers,
     integer_warnings,
@@ -52,10 +54,16 @@ from compiler.pipeline.remarks import (
 )
 from compiler.pipeline.samples import Samples, find_build_samples
 from compiler.pipeline.sensitivity import SENSITIVITY_SAMPLES, Sensitivity, measure_sensitivity
+from compiler.pipeline.sessions import engine_version
 from compiler.pipeline.task import find_task
-from compiler.pipeline.verification import find_reference, verification_feeds, verify_network
+from compiler.pipeline.verification import (
+    check_smallest,
+    find_reference,
+    verification_feeds,
+    verify_network,
+)
 from compiler.quantize.layers import Layer, list_layers
-from compiler.runner.onnxruntime import check_dtype
+from compiler.runner.cpu import check_dtype
 from compiler.verify.integer import IntegerReport, inspect_session_graph
 from compiler.verify.result import broken_gates
 
@@ -67,6 +75,7 @@ def compile_model(
     keep: bool = False,
     force: bool = False,
     allow_custom_code: bool = False,
+    strict: bool = False,
     progress: Report | None = None,
 ) -> Build:
     """Compile and verify the network that a build file describes, and write its bundle.
@@ -80,6 +89,7 @@ def compile_model(
         keep: Write the bundle even if it misses an accuracy gate.
         force: Write the bundle of an accuracy search even if it is slower than the fp32 form.
         allow_custom_code: Let a CustomFunc of the build file run its Python code.
+        strict: Refuse a network that `graph.extra_ops` does not suit.
         progress: Called as progress(stage, done, total).
 
     Returns:
@@ -108,13 +118,23 @@ def compile_model(
         dtype = config.backend.dtype
 
         prepared, notes = prepare(config, cache, work, clock), list[str]()
+        if strict:
+            refuse_declined(config, prepared.passes)
         if dtype == "int8":
             prepared, told = choose_form(config, prepared, cache, work, clock)
             notes += told
         graph, passes = prepared.graph, list(prepared.passes)
         with clock.stage("load"):
             interface = prepared.interface
-            inputs, rule = inputs_of(interface), postprocessing_of(interface)
+            inputs = inputs_of(interface)
+            check_smallest(
+                prepared.original,
+                inputs,
+                what="the network",
+                fix="raise the smallest size to one that the network accepts",
+            )
+            detections = find_detections(config, interface, prepared.passes)
+            rule = None if detections else postprocessing_of(interface)
             samples, chain = find_build_samples(
                 config,
                 inputs,
@@ -130,6 +150,7 @@ def compile_model(
                     config, accuracy, samples, chain, inputs, specs_of(interface.outputs)[0], rule
                 )
         notes = [*prepared.notes, *notes, *data_notes(config, samples)]
+        notes += engine_notes(config)
 
         opened: OpenQuantizer | None = None
         quantized: Quantized | None = None
@@ -168,7 +189,16 @@ def compile_model(
         passes = merge_results([*passes, *prepared.rewrites])
 
         with clock.stage("write"):
-            save_model(graph, model, bundle.folder / "mod.params")
+            final, original, compared = graph, prepared.original, model
+            if detections is not None:
+                # Outputs are compared before boxes are chosen: after that, one place in the list
+                # that two close boxes exchange looks like a large error.
+                original, compared = work / "detector.onnx", work / "compared.onnx"
+                whole = detections.append(prepared.interface)
+                save_model(whole, original, work / "detector.params")
+                save_model(graph, compared, work / "compared.params")
+                final = detections.append(graph)
+            save_model(final, model, bundle.folder / "mod.params")
 
         report: IntegerReport | None = None
         if quantized is not None:
@@ -182,16 +212,24 @@ def compile_model(
                     quantized.source, graph, quantized.plan, feeds[:SENSITIVITY_SAMPLES], work
                 )
         reference = find_reference(prepared.original, feeds, task, prepared.original_source, clock)
-        bfloat16 = dtype == "bf16"
+        bfloat16, engine = dtype == "bf16", config.backend.build_engine
+        check_smallest(
+            model,
+            inputs,
+            what="the compiled network",
+            fix="report this network; give it one fixed shape meanwhile",
+            bfloat16=bfloat16,
+        )
         result = verify_network(
             reference,
-            model,
+            compared,
             feeds,
             origin,
             task,
             sensitivity.tensors,
             clock,
             bfloat16=bfloat16,
+            engine=engine,
         )
         broken = broken_gates(
             result,
@@ -202,7 +240,7 @@ def compile_model(
             broken = [*broken, *kept.broken(force=force)]
 
         with clock.stage("latency"):
-            latency = measure_latency(prepared.original, model, feeds[0], bfloat16=bfloat16)
+            latency = measure_latency(original, model, feeds[0], bfloat16=bfloat16, engine=engine)
 
         warnings = (
             *(warning for one in passes for warning in one.warnings),
@@ -245,7 +283,7 @@ def compile_model(
             )
             manifest = make_manifest(
                 config,
-                graph,
+                final,
                 chain,
                 rule,
                 sources_of(config, prepared.files, samples, calibration_table),
@@ -269,7 +307,9 @@ def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
 
 
 def _check_request(config: BuildConfig, table: Path | None) -> None:
-    check_dtype(config.backend.dtype)
+    engine = config.backend.build_engine
+    engine_version(engine)  # or what is missing
+    check_dtype(config.backend.dtype, engine)
     if table is None:
         return
     if config.backend.dtype != "int8":

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import onnx
 import onnx_graphsurgeon as gs
 
 from calibration.ranges import TensorRange
@@ -15,7 +14,7 @@ from calibration.table import read_table
 from compiler.cost.work import total_macs
 from compiler.errors import BuildFileError, GraphError
 from compiler.frontend.load_onnx import LoadedModel, load_onnx
-from compiler.graph.convert import save_model, to_graph
+from compiler.graph.convert import save_model
 from compiler.passes.fold_constants import fold_constants
 from compiler.passes.infer_shapes import infer_shapes
 from compiler.passes.run import run_passes
@@ -29,8 +28,9 @@ from compiler.pipeline.clock import Clock, Report
 from compiler.pipeline.graph_diff import GraphDiff, diff_graphs
 from compiler.pipeline.latency import measure_latency
 from compiler.pipeline.layer_diff import LayerDiff, diff_layers
+from compiler.pipeline.open_sizes import size_at_largest
 from compiler.pipeline.profile import input_loader
-from compiler.pipeline.record import inputs_of, specs_of
+from compiler.pipeline.record import bundle_graph, inputs_of, specs_of
 from compiler.pipeline.samples import Feeds, random_feeds
 from compiler.runner.manifest import STEM, TensorSpec
 from compiler.runner.read import Bundle, file_fact, use_bundle
@@ -190,13 +190,13 @@ def diff_networks(
 
 def _open_both(a: str, b: str) -> tuple[_Network, _Network]:
     """Bundles first: sizes that an ONNX file leaves open are those of the bundle."""
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: dict[str, Sequence[int]] = {}
     opened: dict[str, _Network] = {}
     for path in (a, b):
         if not _is_onnx_file(path):
             prefix = path.removesuffix(".onnx")
             opened[path] = use_bundle(prefix, partial(_of_bundle, path))
-            shapes |= {one.name: one.shape for one in opened[path].side.inputs}
+            shapes |= {one.name: one.shape for one in inputs_of(opened[path].graph)}
     for path in (a, b):
         if path not in opened:
             opened[path] = _of_file(path, shapes)
@@ -223,7 +223,7 @@ def _of_bundle(path: str, bundle: Bundle) -> _Network:
             notes.append(f"scales cannot be compared: {error}")
     files = [manifest.files.get(f"{STEM}{suffix}") for suffix in (".onnx", ".params")]
     size = sum(fact.size for fact in files if fact is not None)
-    graph = to_graph(onnx.load(bundle.model))
+    graph = bundle_graph(bundle)
     dtype = str(manifest.quantization.get("dtype", ""))
     side = _side(path, BUNDLE, dtype, graph, size)
     return _Network(side, graph, (bundle.digest,), bundle, table, tuple(notes))
@@ -231,6 +231,7 @@ def _of_bundle(path: str, bundle: Bundle) -> _Network:
 
 def _of_file(path: str, shapes: Mapping[str, Sequence[int]]) -> _Network:
     loaded = _load(Path(path), shapes)
+    size_at_largest(loaded.graph, shapes)
     facts = [file_fact(file) for file in loaded.sources]
     size = sum(fact.size for fact in facts)
     digests = tuple(fact.sha256 for fact in facts)

@@ -7,8 +7,9 @@ from typing import Final
 
 from compiler.pipeline.build import Latency
 from compiler.pipeline.samples import Feeds
-from compiler.pipeline.sessions import give_back_memory, load_model
-from compiler.runner.onnxruntime import Session, cpus
+from compiler.pipeline.sessions import give_back_memory, load_model, load_on
+from compiler.runner.cpu import cpus
+from compiler.runner.engine import EngineName, Session
 
 TURNS: Final = 3
 SAMPLES: Final = 10
@@ -17,7 +18,12 @@ MILLISECONDS: Final = 50.0
 
 
 def measure_latency(
-    original: Path, compiled: Path, feeds: Feeds, *, bfloat16: bool = False
+    original: Path,
+    compiled: Path,
+    feeds: Feeds,
+    *,
+    bfloat16: bool = False,
+    engine: EngineName = "onnxruntime",
 ) -> Latency:
     """Median time of one sample in both networks, on all CPUs.
 
@@ -29,11 +35,9 @@ def measure_latency(
         compiled: Model file of the bundle.
         feeds: One sample.
         bfloat16: Whether the compiled network multiplies in bfloat16.
+        engine: What runs both.
     """
-    sessions = [
-        load_model(original, in_turns=True),
-        load_model(compiled, bfloat16=bfloat16, in_turns=True),
-    ]
+    sessions = [_load(original, False, engine), _load(compiled, bfloat16, engine)]
     times: list[list[float]] = [[] for _ in sessions]
     for session in sessions:
         session.run(feeds)  # the first run takes longer
@@ -44,6 +48,12 @@ def measure_latency(
         session.close()
     give_back_memory()
     return Latency(median(times[0]), median(times[1]), cpus())
+
+
+def _load(path: Path, bfloat16: bool, engine: EngineName) -> Session:
+    if engine == "onnxruntime":
+        return load_model(path, bfloat16=bfloat16, in_turns=True)
+    return load_on(engine, path, bfloat16=bfloat16)
 
 
 def _time_samples(session: Session, feeds: Feeds) -> list[float]:

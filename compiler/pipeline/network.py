@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from compiler.config.model import BuildConfig, is_range
+from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, GraphError
 from compiler.frontend.load_onnx import LoadedModel, load_onnx
@@ -16,6 +16,8 @@ from compiler.passes.fold_normalization import fold_normalization
 from compiler.passes.prepend_normalization import prepend_normalization
 from compiler.passes.result import PassResult
 from compiler.passes.simplify_tail import simplify_tail
+from compiler.pipeline.detections import detection_of
+from compiler.pipeline.open_sizes import shapes_of
 from compiler.preprocess.ops import CustomFunc, Normalize
 from compiler.runner.manifest import Postprocessing
 
@@ -30,6 +32,9 @@ _EXPORTERS = {
 def load_network(config: BuildConfig) -> tuple[LoadedModel, list[PassResult]]:
     """Read the checkpoint, fix its shapes, and give it the inputs and outputs that are asked for.
 
+    Sizes with a range stay open: their dimensions have names, and what follows from them is
+    unknown. `size_at_largest` gives them numbers after the passes.
+
     What `graph` of the build file puts in front of the network and behind it is part of what the
     compiled network is compared with: both read the same inputs and yield the same outputs.
 
@@ -37,23 +42,22 @@ def load_network(config: BuildConfig) -> tuple[LoadedModel, list[PassResult]]:
         The network, and what was put in front of it and behind it.
 
     Raises:
-        BuildFileError: The checkpoint does not exist, an input has a range of shapes, or the
-            network and its preprocessing do not suit `graph.fold_normalization`.
+        BuildFileError: The checkpoint does not exist, or the network and its preprocessing do not
+            suit `graph.fold_normalization`.
         GraphError: Another format than ONNX, or a network that cannot be read.
     """
     checkpoint = checkpoint_of(config)
-    frontend = config.frontend
-    shapes = {name: [int(str(size)) for size in shape] for name, shape in frontend.shape.items()}
-    loaded = load_onnx(checkpoint, shapes, frontend.dtype)
+    loaded = load_onnx(checkpoint, shapes_of(config), config.frontend.dtype)
     edits = [_prepend(config, loaded.graph)] if config.graph.fold_normalization else []
-    return loaded, [*edits, append_extra_ops(loaded.graph, kind=config.graph.extra_ops.type)]
+    kind, detection = config.graph.extra_ops.type, detection_of(config)
+    return loaded, [*edits, append_extra_ops(loaded.graph, kind=kind, detection=detection)]
 
 
 def checkpoint_of(config: BuildConfig) -> Path:
     """The model file.
 
     Raises:
-        BuildFileError: It does not exist, or an input has a range of shapes.
+        BuildFileError: It does not exist.
         GraphError: Another format than ONNX.
     """
     frontend = config.frontend
@@ -62,13 +66,6 @@ def checkpoint_of(config: BuildConfig) -> Path:
             f"frontend.type {frontend.format} cannot be read ({frontend.checkpoint})",
             where=f"{config.name}: frontend.type",
             fix=f"export it to ONNX, with {_EXPORTERS[frontend.format]}, then set type: onnx",
-        )
-    ranges = [name for name, shape in frontend.shape.items() if is_range(shape)]
-    if ranges:
-        raise BuildFileError(
-            f"'{ranges[0]}' has a range of shapes, and bundles have one shape",
-            where=f"{config.name}: frontend.shape",
-            fix="give one shape; build one bundle for each size that is needed",
         )
     return resolve_input(
         frontend.checkpoint, config.base_dir, where=f"{config.name}: frontend.checkpoint"

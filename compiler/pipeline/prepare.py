@@ -14,6 +14,7 @@ import onnx_graphsurgeon as gs
 from compiler.config.model import BuildConfig
 from compiler.cost.model import CostModel
 from compiler.graph.convert import load_graph, save_model
+from compiler.graph.open_sizes import is_open
 from compiler.passes import FLOAT_PASSES
 from compiler.passes.result import PassResult, Skip
 from compiler.passes.run import run_passes
@@ -21,6 +22,7 @@ from compiler.pipeline.cache import StageCache
 from compiler.pipeline.calibrate import int8_options
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.network import asked_passes, checkpoint_of, load_network
+from compiler.pipeline.open_sizes import OPEN_NOTE, Shapes, shapes_of, size_at_largest
 from compiler.pipeline.optimize import cost_model, optimize
 from compiler.pipeline.stages import Facts, Source
 from compiler.quantize.layers import list_layers
@@ -90,7 +92,8 @@ def prepare(config: BuildConfig, cache: StageCache, work: Path, clock: Clock) ->
         source = Source(cache, facts, config.name)
         found = None
         if model is not None:
-            read = partial(_read, checkpoint=checkpoint, model=model, work=work)
+            shapes = shapes_of(config)
+            read = partial(_read, checkpoint=checkpoint, model=model, shapes=shapes, work=work)
             found = source.load("passes", {}, read)
     if found is None:
         found = _compute(config, cost, work, clock)
@@ -156,12 +159,19 @@ def _compute(config: BuildConfig, cost: CostModel, work: Path, clock: Clock) -> 
         files = tuple((path, file_fact(path)) for path in loaded.sources)
         del loaded  # or the float weights would live as long as the build
         save_model(graph, work / f"{ORIGINAL}.onnx", work / f"{ORIGINAL}.params")
+    shapes, rewrites = shapes_of(config), list[PassResult]()
+    opened = any(map(is_open, shapes.values()))
     with clock.stage("passes"):
         schedule = (*asked_passes(config), *FLOAT_PASSES)
         passes = [*edits, *run_passes(graph, schedule)]
+        size_at_largest(graph, shapes)
         plain = graph.copy()
-        rewrites = optimize(graph, config.backend, schedule, cost)
+        if opened:
+            notes = (*notes, OPEN_NOTE)
+        else:
+            rewrites = optimize(graph, config.backend, schedule, cost)
     interface = load_graph(work / f"{ORIGINAL}.onnx")
+    size_at_largest(interface, shapes)
     return _Result(files, notes, interface, plain, graph, tuple(passes), tuple(rewrites))
 
 
@@ -182,7 +192,7 @@ def _write(result: _Result, folder: Path, work: Path) -> None:
     (folder / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _read(folder: Path, checkpoint: Path, model: FileFact, work: Path) -> _Result:
+def _read(folder: Path, checkpoint: Path, model: FileFact, shapes: Shapes, work: Path) -> _Result:
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     files = [(checkpoint, model)]
     for name, fact in facts["external"]:
@@ -190,12 +200,16 @@ def _read(folder: Path, checkpoint: Path, model: FileFact, work: Path) -> _Resul
         if asdict(file_fact(path)) != fact:
             raise ValueError(f"{name} has changed")
         files.append((path, FileFact(**fact)))
+    graphs = [load_graph(folder / f"{stem}.onnx") for stem in (ORIGINAL, _FLOAT, _REWRITTEN)]
+    for graph in graphs:
+        size_at_largest(graph, shapes)
+    interface, plain, rewritten = graphs
     result = _Result(
         tuple(files),
         tuple(facts["notes"]),
-        load_graph(folder / f"{ORIGINAL}.onnx"),
-        load_graph(folder / f"{_FLOAT}.onnx"),
-        load_graph(folder / f"{_REWRITTEN}.onnx"),
+        interface,
+        plain,
+        rewritten,
         _results(facts["passes"]),
         _results(facts["rewrites"]),
     )

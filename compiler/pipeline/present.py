@@ -23,6 +23,7 @@ from compiler.pipeline.relative_latency import RelativeLatency
 from compiler.pipeline.samples import find_build_samples
 from compiler.pipeline.sessions import open_as_deployed, open_model
 from compiler.pipeline.workbench import Workbench, open_network, save
+from compiler.runner.engine import EngineName
 from compiler.verify.compare import Tensors
 
 FEEDS: Final = 4
@@ -118,12 +119,12 @@ def open_present(
     opened = open_network(config, samples, cache, int8_folder)
     quantized = opened.quantizer.quantize(opened.floats)
     model = save(quantized.graph, int8_folder)
-    score = _first_loss(measures, prepared.original, model, folder)
+    score = _first_loss(measures, prepared.original, model, folder, config.backend.build_engine)
     few = samples.spread(FEEDS)
     feeds = list(few.feeds(few.calibration))
     with open_model(prepared.original) as run:
         expected = [run(one) for one in feeds]
-    with open_as_deployed(model) as run:
+    with open_as_deployed(model, config.backend.build_engine) as run:
         latency = RelativeLatency(run, feeds[0], time.perf_counter)
         bench = Workbench(config, samples, cache, score.measure, latency, feeds, folder)
         noise = bench.noise(quantized.graph, expected)
@@ -142,7 +143,11 @@ def _accuracies(config: BuildConfig, images: int) -> tuple[Accuracy, ...]:
 
 
 def _first_loss(
-    measures: Sequence[tuple[str, Measure]], original: Path, model: Path, folder: Path
+    measures: Sequence[tuple[str, Measure]],
+    original: Path,
+    model: Path,
+    folder: Path,
+    engine: EngineName,
 ) -> Score:
     """By the first measure by which int8 loses anything, else by the last."""
     for metric, measure in measures:
@@ -150,7 +155,7 @@ def _first_loss(
         reference.mkdir(exist_ok=True)
         with open_model(original) as run:
             float_points = measure.reference(run, reference)
-        with open_model(model) as run:
+        with open_model(model, engine=engine) as run:
             score = Score(metric, measure, float_points, measure.points(run))
         if score.lost > 0:
             break

@@ -6,8 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import onnx
 import onnx_graphsurgeon as gs
 
 from compiler.config.load import load_config
@@ -16,18 +14,20 @@ from compiler.config.paths import resolve_input
 from compiler.cost.kernels import EngineNode, engine_nodes
 from compiler.cost.work import total_macs
 from compiler.errors import BuildFileError, BundleError
-from compiler.graph.convert import save_model, to_graph
+from compiler.graph.convert import save_model
 from compiler.passes.fold_constants import fold_constants
 from compiler.passes.infer_shapes import infer_shapes
 from compiler.passes.run import run_passes
 from compiler.pipeline.clock import Clock, Report
 from compiler.pipeline.network import load_network
 from compiler.pipeline.node_times import GraphProfile, NodeTime, Profile
-from compiler.pipeline.record import inputs_of
+from compiler.pipeline.open_sizes import shapes_of, size_at_largest
+from compiler.pipeline.record import bundle_graph, bundle_inputs, inputs_of
 from compiler.pipeline.samples import Feeds, Input, image_loader, random_feeds
 from compiler.pipeline.sessions import give_back_memory, load_model
 from compiler.preprocess.chain import Chain
-from compiler.runner.onnxruntime import SESSION_GRAPH, OrtSession, cpus
+from compiler.runner.cpu import cpus
+from compiler.runner.onnxruntime import SESSION_GRAPH, OrtSession
 from compiler.runner.profile import Kernel
 from compiler.runner.read import Bundle, file_fact, use_bundle
 
@@ -98,6 +98,9 @@ def profile_bundle(
                 step(done)
         results = [network.result() for network in networks]
     give_back_memory()
+    engine = bundle.manifest.engine
+    if engine != "onnxruntime":
+        notes.append(f"these are ONNX Runtime's times; the bundle names engine {engine}")
     return Profile(
         name=bundle.manifest.name,
         dtype=str(bundle.manifest.quantization.get("dtype", "")),
@@ -113,10 +116,8 @@ def _open_bundle(
     prefix: str | Path, image: Path | None, allow: bool, threads: int, folder: Path
 ) -> tuple[Bundle, _Network]:
     def open_(bundle: Bundle) -> tuple[Bundle, _Network]:
-        specs = bundle.manifest.inputs
-        inputs = [Input(one.name, one.shape, np.dtype(one.dtype)) for one in specs]
-        feeds = input_loader(bundle, image, allow)(inputs)
-        graph = to_graph(onnx.load(bundle.model))
+        feeds = input_loader(bundle, image, allow)(bundle_inputs(bundle))
+        graph = bundle_graph(bundle)
         return bundle, _trace(bundle.model, feeds, graph, threads, folder / "compiled")
 
     return use_bundle(prefix, open_)
@@ -124,6 +125,7 @@ def _open_bundle(
 
 def _open_original(config: BuildConfig, load: Loader, threads: int, folder: Path) -> _Network:
     graph = load_network(config)[0].graph
+    size_at_largest(graph, shapes_of(config))
     path = folder / "original.onnx"
     save_model(graph, path, folder / "original.params")
     return _trace(path, load(inputs_of(graph)), graph, threads, folder / "original")

@@ -5,25 +5,31 @@ import platform
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 import onnx_graphsurgeon as gs
 
 from compiler.config.dump import dump_config
 from compiler.config.model import BuildConfig
+from compiler.graph.convert import to_graph
+from compiler.graph.open_sizes import OpenSize, bounds_of, has_open_sizes, is_open
 from compiler.passes.result import PassResult
 from compiler.pipeline.budget import Kept
 from compiler.pipeline.build import Latency
 from compiler.pipeline.environment import cpu_features, versions
+from compiler.pipeline.open_sizes import open_output_shapes, shape_of, size_at_largest
 from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.samples import Input, Samples
 from compiler.pipeline.sensitivity import Sensitivity
+from compiler.pipeline.sessions import engine_version
 from compiler.preprocess.chain import Chain
+from compiler.runner.engine import EngineName
 from compiler.runner.manifest import (
     FileFact,
     Manifest,
@@ -32,7 +38,7 @@ from compiler.runner.manifest import (
     Source,
     TensorSpec,
 )
-from compiler.runner.read import file_fact
+from compiler.runner.read import Bundle, file_fact
 from compiler.verify.integer import IntegerReport
 from compiler.verify.result import VerifyResult
 from compiler.verify.sensitivity import to_json
@@ -41,8 +47,21 @@ Facts = dict[str, Any]  # Any: a JSON object
 
 
 def inputs_of(graph: gs.Graph) -> tuple[Input, ...]:
-    """The network's inputs, all static."""
+    """The network's inputs, after `size_at_largest` where sizes are open."""
     return tuple(Input(one.name, tuple(one.shape), np.dtype(one.dtype)) for one in graph.inputs)
+
+
+def bundle_inputs(bundle: Bundle) -> tuple[Input, ...]:
+    """The inputs of a bundle."""
+    specs = bundle.manifest.inputs
+    return tuple(Input(one.name, tuple(shape_of(one)), np.dtype(one.dtype)) for one in specs)
+
+
+def bundle_graph(bundle: Bundle) -> gs.Graph:
+    """The network of a bundle; where sizes are open, its tensors have those of its largest."""
+    graph = to_graph(onnx.load(bundle.model))
+    size_at_largest(graph, {one.name: one.shape for one in bundle_inputs(bundle)})
+    return graph
 
 
 def make_manifest(
@@ -63,16 +82,17 @@ def make_manifest(
     return Manifest(
         name=config.name,
         inputs=specs_of(graph.inputs),
-        outputs=specs_of(graph.outputs),
+        outputs=_output_specs(graph),
         build=dump_config(config),
         preprocessing=preprocessing,
         postprocessing=rule,
         classes=config.classes,
+        engine=config.backend.engine,
         optimization=optimization,
         quantization=_quantization(config, quantized, report),
         verification=verification.to_json(),
         sources=tuple(sources),
-        versions=versions(),
+        versions=versions() | _engine_versions(config.backend.build_engine),
     )
 
 
@@ -170,11 +190,30 @@ def specs_of(tensors: Sequence[gs.Tensor]) -> tuple[TensorSpec, ...]:
     return tuple(
         TensorSpec(
             one.name,
-            tuple(size if isinstance(size, int) else -1 for size in one.shape or ()),
+            tuple(map(_fixed_size, one.shape or ())),
             np.dtype(one.dtype).name,
+            bounds_of(one.shape) if is_open(one.shape or ()) else (),
         )
         for one in tensors
     )
+
+
+def _engine_versions(engine: EngineName) -> dict[str, str]:
+    """Of an engine whose results the manifest holds; ONNX Runtime is among the tools."""
+    return {} if engine == "onnxruntime" else {engine: engine_version(engine)}
+
+
+def _fixed_size(size: object) -> int:
+    return size if isinstance(size, int) and not isinstance(size, OpenSize) else -1
+
+
+def _output_specs(graph: gs.Graph) -> tuple[TensorSpec, ...]:
+    """Outputs of the compiled network; those that follow the inputs' sizes are open as well."""
+    specs = specs_of(graph.outputs)
+    if not has_open_sizes(graph):
+        return specs
+    shapes = open_output_shapes(graph)
+    return tuple(replace(one, shape=shapes[one.name]) for one in specs)
 
 
 def _text_source(role: Literal["build", "data"], name: str, text: str) -> Source:

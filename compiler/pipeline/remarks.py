@@ -54,6 +54,17 @@ def integer_warnings(report: IntegerReport | None) -> list[str]:
     return lines + [f"'{name}' rounds to int8 and back for nothing" for name in report.stray]
 
 
+def engine_notes(config: BuildConfig) -> list[str]:
+    """What another engine than ONNX Runtime means for an int8 build."""
+    backend = config.backend
+    if backend.dtype != "int8" or backend.build_engine == "onnxruntime":
+        return []
+    return [
+        "integer layers are counted as ONNX Runtime runs them, and rewrites go by its times; "
+        f"{backend.build_engine} chooses its kernels itself"
+    ]
+
+
 def image_warnings(chain: Chain | None) -> list[str]:
     """What happened to images that did not fit; the rest was said when the build file was read."""
     if chain is None:

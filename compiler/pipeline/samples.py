@@ -13,6 +13,7 @@ from calibration.dataset import DatasetError, Sample, find_samples, first_sample
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
+from compiler.graph.open_sizes import bounds_of, is_open, smallest_of
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.ops import CustomFunc, Normalize
 
@@ -23,7 +24,7 @@ Feeds = Mapping[str, NDArray[Any]]  # Any: whatever element types the network re
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of the network."""
+    """One input of the network; a size in its shape that is open is an `OpenSize`."""
 
     name: str
     shape: tuple[int, ...]
@@ -164,19 +165,23 @@ def find_build_samples(
 def random_feeds(inputs: Sequence[Input], count: int) -> Iterator[Feeds]:
     """Seeded inputs for a network without data set.
 
-    Uniform in [0, 1) for floats, in 0 to 255 for 8-bit images; other integers are 0.
+    Uniform in [0, 1) for floats, in 0 to 255 for 8-bit images; other integers are 0. Open sizes
+    are at their largest and at their smallest in turns.
     """
     random = np.random.Generator(np.random.PCG64(0))
-    for _ in range(count):
-        yield {one.name: _random_input(random, one) for one in inputs}
+    for number in range(count):
+        end = smallest_of if number % 2 else int
+        yield {one.name: _random_input(random, one, tuple(map(end, one.shape))) for one in inputs}
 
 
-def _random_input(random: np.random.Generator, one: Input) -> NDArray[Any]:  # Any: see Feeds
+def _random_input(
+    random: np.random.Generator, one: Input, shape: tuple[int, ...]
+) -> NDArray[Any]:  # Any: see Feeds
     if one.dtype.kind == "f":
-        return random.random(one.shape).astype(one.dtype)
-    if one.dtype == np.uint8 and len(one.shape) == 4:
-        return random.integers(0, 256, one.shape, np.uint8)
-    return np.zeros(one.shape, one.dtype)
+        return random.random(shape).astype(one.dtype)
+    if one.dtype == np.uint8 and len(shape) == 4:
+        return random.integers(0, 256, shape, np.uint8)
+    return np.zeros(shape, one.dtype)
 
 
 def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain | None:
@@ -194,8 +199,10 @@ def _chain(config: BuildConfig, inputs: Sequence[Input], allow: bool) -> Chain |
     ops = config.dataset.process_ops
     if config.graph.fold_normalization:  # then the network does it
         ops = tuple(op for op in ops if not isinstance(op, Normalize))
+    # Where the size is open, the operations decide it, or else the image.
+    size = None if is_open(shape) else (channels, height, width)
     try:
-        return Chain(ops, (channels, height, width), allow_custom_code=allow)
+        return Chain(ops, size, allow_custom_code=allow)
     except ValueError as error:
         raise CalibrationError(
             str(error),
@@ -214,11 +221,33 @@ def reads(chain: Chain | None, inputs: Sequence[Input]) -> list[Any] | None:  # 
 
 def image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:
     """Image file -> the network's only input."""
-    return lambda path: {image.name: chain(path).astype(image.dtype, copy=False)}
+    bounds = bounds_of(image.shape)
+
+    def load(path: Path) -> Feeds:
+        tensor = chain(path)
+        if not all(
+            low <= size <= high for size, (low, high) in zip(tensor.shape, bounds, strict=True)
+        ):
+            declared = ", ".join(
+                f"{low}..{high}" if low < high else str(low) for low, high in bounds
+            )
+            raise CalibrationError(
+                f"process_ops give [{', '.join(map(str, tensor.shape))}], the network's input is "
+                f"[{declared}]",
+                where=str(path),
+                fix="add a Resize to process_ops that gives a size in this range, widen "
+                "frontend.shape, or remove the image",
+            )
+        return {image.name: tensor.astype(image.dtype, copy=False)}
+
+    return load
 
 
 def _array_loader(inputs: Sequence[Input]) -> Callable[[Path], Feeds]:
-    wanted = {one.name: (one.shape, one.dtype) for one in inputs}
+    wanted = {
+        one.name: (bounds_of(one.shape) if is_open(one.shape) else one.shape, one.dtype)
+        for one in inputs
+    }
 
     def load(path: Path) -> Feeds:
         try:

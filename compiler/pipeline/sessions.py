@@ -1,15 +1,19 @@
-"""Graphs as callables: written to a work folder, run by ONNX Runtime, gone when left."""
+"""Graphs as callables: written to a work folder, run by an engine, gone when left."""
 
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 import onnx_graphsurgeon as gs
 
-from compiler.errors import GraphError
+from compiler.errors import GraphError, ModcError
 from compiler.graph.convert import save_model
 from compiler.pipeline.samples import Feeds
+from compiler.runner.cpu import cpus
+from compiler.runner.engine import EngineName, Session, open_session
 from compiler.runner.onnxruntime import OrtSession, load
 from compiler.verify.compare import Tensors
 
@@ -17,6 +21,8 @@ OBSERVATION_THREADS = 2
 """Fixed, because float results may depend on how a kernel splits its work."""
 
 Run = Callable[[Feeds], Tensors]
+
+_NAMES: Final[dict[EngineName, str]] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 @contextmanager
@@ -27,18 +33,26 @@ def open_model(
     arena: bool = False,
     bfloat16: bool = False,
     in_turns: bool = False,
+    engine: EngineName = "onnxruntime",
 ) -> Iterator[Run]:
     """Run a model file; its memory is given back at the end of the block.
 
-    Without the memory arena a network needs little more than its weights and one sample.
+    Without the memory arena, which is ONNX Runtime's, a network needs little more than its weights
+    and one sample.
     """
-    session = load_model(path, threads=threads, arena=arena, bfloat16=bfloat16, in_turns=in_turns)
+    session: Session
+    if engine == "onnxruntime":
+        session = load_model(
+            path, threads=threads, arena=arena, bfloat16=bfloat16, in_turns=in_turns
+        )
+    else:
+        session = load_on(engine, path, threads=threads, bfloat16=bfloat16)
 
     def run(feeds: Feeds) -> Tensors:
         try:
             return session.run(feeds)
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise _refusal(error, "run") from error
+            raise _refusal(error, "run", engine) from error
 
     try:
         yield run
@@ -47,9 +61,35 @@ def open_model(
         give_back_memory()
 
 
-def open_as_deployed(path: Path) -> AbstractContextManager[Run]:
+def open_as_deployed(path: Path, engine: EngineName = "onnxruntime") -> AbstractContextManager[Run]:
     """Run a model file as the runner does, on all CPUs, with the memory arena; in turns."""
-    return open_model(path, threads=None, arena=True, in_turns=True)
+    return open_model(path, threads=None, arena=True, in_turns=True, engine=engine)
+
+
+def load_on(
+    engine: EngineName, path: Path, *, threads: int | None = None, bfloat16: bool = False
+) -> Session:
+    """Load a model file as the runner does; nothing of it is kept in the user's cache.
+
+    Raises:
+        MissingRequirementError: The engine is not installed.
+        GraphError: The engine has no kernel for one of its operators and element types.
+    """
+    try:
+        return open_session(engine, path, threads=threads or cpus(), bfloat16=bfloat16)
+    except ModcError:
+        raise
+    except Exception as error:  # engines' errors have no common base
+        raise _refusal(error, "load", engine) from error
+
+
+def engine_version(engine: EngineName) -> str:
+    """Version of an installed engine.
+
+    Raises:
+        MissingRequirementError: It is not installed.
+    """
+    return str(import_module(f"compiler.runner.{engine}").version())
 
 
 def load_model(
@@ -76,14 +116,15 @@ def load_model(
             in_turns=in_turns,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base
-        raise _refusal(error, "load") from error
+        raise _refusal(error, "load", "onnxruntime") from error
 
 
-def _refusal(error: Exception, action: str) -> GraphError:
+def _refusal(error: Exception, action: str, engine: EngineName) -> GraphError:
+    name = _NAMES[engine]
     return GraphError(
-        f"ONNX Runtime cannot {action} it: {error}",
+        f"{name} cannot {action} it: {error}",
         where="the network",
-        fix="export it with element types and operators that ONNX Runtime has on a CPU",
+        fix=f"export it with element types and operators that {name} has on a CPU",
     )
 
 

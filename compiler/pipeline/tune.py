@@ -1,6 +1,5 @@
 """The constants of the cost model, measured on this machine and kept in the user's cache."""
 
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -13,16 +12,15 @@ import onnxruntime
 from compiler.cost.machine import BUILT_IN, Machine, read_machine
 from compiler.cost.probes import PROBES, machine_of
 from compiler.graph.convert import to_bytes
-from compiler.pipeline.cache import user_folder
 from compiler.pipeline.clock import Report
 from compiler.pipeline.samples import Feeds, Input, random_feeds
 from compiler.pipeline.sessions import load_model
+from compiler.runner.cpu import cpu_name
 from compiler.runner.onnxruntime import OrtSession
+from compiler.runner.user_cache import user_folder
 
 ROUNDS: Final = 20
 """Each graph runs once a round; the shortest of its times counts, as the least disturbed one."""
-
-CPU_FACTS: Final = Path("/proc/cpuinfo")
 
 
 def machine_path() -> Path:
@@ -64,16 +62,6 @@ def measure_machine(*, rounds: int = ROUNDS, progress: Report | None = None) -> 
         few, many = probe.repeats
         per_repeat[name] = (shortest[name, many] - shortest[name, few]) / (many - few)
     return machine_of(per_repeat, f"{cpu_name()}, onnxruntime {onnxruntime.__version__}")
-
-
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    if CPU_FACTS.exists():
-        for line in CPU_FACTS.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
 
 
 def _load(model: onnx.ModelProto, path: Path) -> tuple[OrtSession, Feeds]:

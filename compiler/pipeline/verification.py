@@ -11,12 +11,15 @@ from typing import Final
 
 import numpy as np
 
+from compiler.errors import GraphError
+from compiler.graph.open_sizes import is_open
 from compiler.pipeline.clock import Clock
 from compiler.pipeline.samples import Feeds, Input, Samples, random_feeds
 from compiler.pipeline.sessions import Run, open_model
 from compiler.pipeline.stages import Source
 from compiler.pipeline.stored_arrays import load_arrays, save_arrays
 from compiler.pipeline.task import Task
+from compiler.runner.engine import EngineName
 from compiler.verify.compare import Tensors, compare
 from compiler.verify.result import TaskFigures, TensorFigures, VerifyResult
 
@@ -39,6 +42,36 @@ def verification_feeds(
     if samples:
         return list(samples.feeds(samples.calibration[:count])), "calibration samples"
     return list(random_feeds(inputs, RANDOM_SAMPLES)), "random inputs"
+
+
+def check_smallest(
+    model: Path, inputs: Sequence[Input], *, what: str, fix: str, bfloat16: bool = False
+) -> None:
+    """Run a network at the smallest of its open sizes; everything else runs at the largest.
+
+    Args:
+        model: Model file.
+        inputs: Its inputs; nothing is done where no size is open.
+        what: Which network it is, for the error.
+        fix: What to do when it fails.
+        bfloat16: Whether it multiplies in bfloat16.
+
+    Raises:
+        GraphError: The network cannot run.
+    """
+    if not any(is_open(one.shape) for one in inputs):
+        return
+    *_, smallest = random_feeds(inputs, 2)
+    with open_model(model, bfloat16=bfloat16) as run:
+        try:
+            run(smallest)
+        except GraphError as error:
+            sizes = ", ".join(f"{name} {list(one.shape)}" for name, one in smallest.items())
+            raise GraphError(
+                f"{what} does not run at its smallest size, {sizes}: {error.what}",
+                where="frontend.shape",
+                fix=fix,
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +121,7 @@ def verify_network(
     clock: Clock,
     *,
     bfloat16: bool = False,
+    engine: EngineName = "onnxruntime",
 ) -> VerifyResult:
     """Run the compiled network on the samples of the reference.
 
@@ -100,11 +134,12 @@ def verify_network(
         layers: For int8, the figures of its inner tensors.
         clock: Times the stage.
         bfloat16: Whether the compiled network multiplies in bfloat16.
+        engine: What runs the compiled network; ONNX Runtime has run the original one.
     """
     steps = len(feeds) + (len(task.pairs) if task else 0)
     with (
         clock.stage("verify", steps) as step,
-        open_model(compiled, bfloat16=bfloat16) as session,
+        open_model(compiled, bfloat16=bfloat16, engine=engine) as session,
     ):
         run = _counted(session, step)
         outputs = compare(

@@ -96,11 +96,12 @@ class Workbench:
         """Accuracy of a network, and its time in turns with the present one."""
         with self.scratch() as folder:
             model = save(graph, folder)
-            with open_model(model) as run:
+            engine = self.config.backend.build_engine
+            with open_model(model, engine=engine) as run:
                 points = self.measure.points(run)
             if not timed:
                 return Priced(points)
-            with open_as_deployed(model) as run:
+            with open_as_deployed(model, engine) as run:
                 milliseconds = self.latency.milliseconds(run)
             return Priced(points, milliseconds, self.latency.reference_milliseconds)
 

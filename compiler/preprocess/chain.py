@@ -1,6 +1,7 @@
 """One preprocessing definition: the same object feeds calibration, verification and the runner."""
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,18 @@ from compiler.preprocess.checks import (
     complete_ops,
     implied_pad,
 )
-from compiler.preprocess.ops import CenterCrop, CustomFunc, DecodeImage, Pad, ProcessOp, Resize
-from compiler.preprocess.pixels import Pixels, resize_opencv
+from compiler.preprocess.ops import (
+    CustomFunc,
+    DecodeImage,
+    GeometryOp,
+    Normalize,
+    Op,
+    Pad,
+    Resize,
+    RoundToFloat16,
+    ToTensor,
+)
+from compiler.preprocess.pixels import Pixels, look_up, resize_opencv
 from compiler.preprocess.serialise import op_from_dict, op_to_dict
 
 _LOG = logging.getLogger(__name__)
@@ -41,7 +52,7 @@ class Chain:
 
     def __init__(
         self,
-        ops: Sequence[ProcessOp],
+        ops: Sequence[Op],
         shape: Shape | None = None,
         *,
         allow_custom_code: bool = False,
@@ -59,9 +70,13 @@ class Chain:
         self._warnings = dict.fromkeys(chain_warnings(self.ops, shape))
         self._reader = next(op for op in self.ops if isinstance(op, DecodeImage | CustomFunc))
         after_decode = [op for op in self.ops if not isinstance(op, DecodeImage | CustomFunc)]
-        geometry = [isinstance(op, Resize | CenterCrop | Pad) for op in after_decode]
+        geometry = [isinstance(op, GeometryOp) for op in after_decode]
         last = len(geometry) - geometry[::-1].index(True) if any(geometry) else 0
-        self._geometry, self._rest = after_decode[:last], after_decode[last:]
+        valued = [isinstance(op, Normalize | RoundToFloat16 | ToTensor) for op in after_decode]
+        first = valued.index(True) if any(valued) else last
+        self._geometry, self._colours = after_decode[:last], after_decode[last:first]
+        self._values = after_decode[first:]
+        self._tables: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
     def __call__(self, image: Image) -> NDArray[np.float32]:
         """One image → one sample, shape (1, C, H, W).
@@ -116,8 +131,9 @@ class Chain:
         for op in self._geometry:
             pixels = op(pixels)
         pixels = self._fit(pixels, where)
-        for op in self._rest:
+        for op in self._colours:
             pixels = op(pixels)
+        pixels = self._to_tensor(pixels)
         if self.shape and pixels.shape[1:] != self.shape:
             raise ValueError(
                 f"process_ops give {list(pixels.shape)}, the network's input is "
@@ -125,6 +141,30 @@ class Chain:
                 "or use ChannelSplit"
             )
         return pixels
+
+    def _to_tensor(self, pixels: Pixels) -> NDArray[np.float32]:
+        """Apply the last ops, which map every value by itself: of 8 bits, by a table of theirs.
+
+        OpenCV is quicker with tables than numpy; a chain that has not loaded it does without.
+        """
+        if pixels.dtype == np.uint8 and sys.modules.get("cv2"):
+            return look_up(pixels, self._table(pixels.shape[2:]))
+        for op in self._values:
+            pixels = op(pixels)
+        return pixels
+
+    def _table(self, channels: tuple[int, ...]) -> NDArray[np.float32]:
+        """What the last ops make of every 8-bit value, shape (C, 256).
+
+        Args:
+            channels: (C,), or nothing for gray images that are H×W.
+        """
+        if channels not in self._tables:
+            ramp: Pixels = np.indices((256, 1, *channels), np.uint8)[0]
+            for op in self._values:
+                ramp = op(ramp)
+            self._tables[channels] = ramp.reshape(-1, 256)
+        return self._tables[channels]
 
     def _fit(self, pixels: Pixels, where: str) -> Pixels:
         """Bring an image to the declared size where the public files rely on it; else refuse."""
@@ -140,7 +180,7 @@ class Chain:
             padded = f"process_ops give other sizes: images are padded to {height}×{width}"
             self._warn(implied_pad(self.ops, self.shape) or padded, where)
             return pad.pad_to(pixels, height, width)
-        if any(isinstance(op, Resize | CenterCrop) for op in self._geometry):
+        if any(isinstance(op, GeometryOp) and not isinstance(op, Pad) for op in self._geometry):
             raise ValueError(f"{text}; correct size at Resize or crop_size at CenterCrop")
         self._warn(f"no Resize in process_ops: images are stretched to {height}×{width}", where)
         return resize_opencv(pixels, height, width)

@@ -3,14 +3,19 @@
 from collections.abc import Sequence
 
 from compiler.preprocess.ops import (
+    Border,
     CenterCrop,
+    Crop,
     CustomFunc,
     CvtColor,
     DecodeImage,
+    GeometryOp,
     Normalize,
+    Op,
     Pad,
-    ProcessOp,
+    PadTo,
     Resize,
+    RoundToFloat16,
     ToTensor,
 )
 
@@ -20,7 +25,7 @@ BGR_MEAN = (103.53, 116.28, 123.675)  # of ImageNet, 0 to 255; public files diff
 CHANNEL_SWAPS = ("COLOR_RGB2BGR", "COLOR_BGR2RGB")  # the same operation
 
 
-def complete_ops(ops: Sequence[ProcessOp]) -> tuple[tuple[ProcessOp, ...], tuple[str, ...]]:
+def complete_ops(ops: Sequence[Op]) -> tuple[tuple[Op, ...], tuple[str, ...]]:
     """The chain with the ops that it leaves unsaid, and one note for each."""
     completed, notes = list(ops), []
     if completed and isinstance(completed[0], CustomFunc):
@@ -34,7 +39,7 @@ def complete_ops(ops: Sequence[ProcessOp]) -> tuple[tuple[ProcessOp, ...], tuple
     return tuple(completed), tuple(notes)
 
 
-def check_ops(ops: Sequence[ProcessOp], shape: Shape | None = None) -> None:
+def check_ops(ops: Sequence[Op], shape: Shape | None = None) -> None:
     """Refuse an order that has no meaning, and sizes that contradict the network's input.
 
     Args:
@@ -52,13 +57,13 @@ def check_ops(ops: Sequence[ProcessOp], shape: Shape | None = None) -> None:
             raise ValueError(f"DecodeImage at position {position} must be the first op, once")
         if isinstance(op, ToTensor) and position < len(ops) - 1:
             raise ValueError(f"ToTensor at position {position} must be the last op, once")
-        if normalized and not isinstance(op, Normalize | ToTensor):
+        if normalized and not isinstance(op, Normalize | RoundToFloat16 | ToTensor):
             raise ValueError(
                 f"{op.type} at position {position} works on 8-bit images; "
                 "move it in front of Normalize"
             )
-        normalized = normalized or isinstance(op, Normalize)
-    size = _fixed_size(ops)
+        normalized = normalized or isinstance(op, Normalize | RoundToFloat16)
+    size = fixed_size(ops)
     if shape and size and size != shape[1:]:
         hint = "; size is [height, width]" if size == shape[:0:-1] else ""
         raise ValueError(
@@ -67,7 +72,7 @@ def check_ops(ops: Sequence[ProcessOp], shape: Shape | None = None) -> None:
         )
 
 
-def chain_warnings(ops: Sequence[ProcessOp], shape: Shape | None = None) -> tuple[str, ...]:
+def chain_warnings(ops: Sequence[Op], shape: Shape | None = None) -> tuple[str, ...]:
     """Likely mistakes that the ops alone give away, one sentence each."""
     found: list[str | None] = [implied_pad(ops, shape)]
     normalizers = [op for op in ops if isinstance(op, Normalize)]
@@ -78,26 +83,33 @@ def chain_warnings(ops: Sequence[ProcessOp], shape: Shape | None = None) -> tupl
     return tuple(text for text in found if text)
 
 
-def implied_pad(ops: Sequence[ProcessOp], shape: Shape | None) -> str | None:
-    """The warning for a ratio-keeping Resize whose result nothing brings to the declared size."""
-    sizing = [op for op in ops if isinstance(op, Resize | CenterCrop | Pad)]
-    if not sizing or not isinstance(sizing[-1], Resize) or not sizing[-1].keeps_ratio:
+def implied_pad(ops: Sequence[Op], shape: Shape | None) -> str | None:
+    """The warning for a ratio-keeping Resize whose result nothing brings to the declared size.
+
+    Where no size is declared, images keep the one they get.
+    """
+    sizing = [op for op in ops if isinstance(op, GeometryOp)]
+    if not shape or not sizing or not isinstance(sizing[-1], Resize):
         return None
-    target = f"{shape[1]}×{shape[2]}" if shape else "the network's input size"
+    if not sizing[-1].keeps_ratio:
+        return None
+    target = f"{shape[1]}×{shape[2]}"
     return (
         f"Resize {list(sizing[-1].box)} keeps the ratio and no Pad follows: "
         f"images are padded to {target} (centred, {Pad().value})"
     )
 
 
-def _fixed_size(ops: Sequence[ProcessOp]) -> tuple[int, int] | None:
+def fixed_size(ops: Sequence[Op]) -> tuple[int, int] | None:
     """Height and width of every result, if they do not depend on the image."""
     size = None
     for op in ops:
         if isinstance(op, Resize):
             size = None if op.keeps_ratio else op.box
-        elif isinstance(op, CenterCrop):
+        elif isinstance(op, CenterCrop | Crop | PadTo):
             size = op.box
+        elif isinstance(op, Border) and size:
+            size = size[0] + op.top + op.bottom, size[1] + op.left + op.right
         elif isinstance(op, Pad) and op.pad_to_square and size:
             size = (max(size), max(size))
     return size
@@ -126,7 +138,7 @@ def _doubtful_scale(op: Normalize) -> str | None:
     return None
 
 
-def _swapped_mean(op: Normalize, ops: Sequence[ProcessOp]) -> str | None:
+def _swapped_mean(op: Normalize, ops: Sequence[Op]) -> str | None:
     codes = [item.constant for item in ops if isinstance(item, CvtColor)]
     swaps = sum(code in CHANNEL_SWAPS for code in codes)
     if not op.applies_mean_std or op.mean is None or len(op.mean) != 3:

@@ -1,19 +1,36 @@
 """Image files → pixels, with a clear refusal of what cannot be trusted.
 
-OpenCV answers a truncated file with a half-gray image and an unknown one with nothing, so Pillow
-examines the bytes first, whichever library decodes.
+OpenCV may answer a truncated file with a half-gray image and an unknown one with nothing, so
+Pillow reads the header first, whichever library decodes. A JPEG is then whole if its segments lead
+to its end mark, which is quick to see; any other file is whole if Pillow can decode it.
 """
 
 import io
+import re
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.errors import CalibrationError
 from compiler.preprocess.pixels import Backend
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Any marker but those inside entropy-coded data: a stuffed zero and the restart marks.
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_JPEG_SCAN: Final = 0xDA
+_JPEG_END: Final = 0xD9
+# Tables, the number of lines, comments and application data.
+_JPEG_AFTER_SCAN: Final = frozenset(
+    {_JPEG_SCAN, 0xC4, *range(0xDB, 0xDE), *range(0xE0, 0xF0), 0xFE}
+)
 
 # warnings.catch_warnings changes the whole process: one image header at a time.
 _HEADER_LOCK = threading.Lock()
@@ -34,10 +51,24 @@ def decode_image(
         CalibrationError: Missing, unreadable, truncated or oversized image.
     """
     data, where = _read(image)
-    _examine(data, where)
-    if backend == "pillow":
-        return _decode_pillow(data, cv2_flags)
-    return _decode_opencv(data, where, cv2_flags)
+    with _refusals(where):
+        picture = _open(data)
+        if backend == "pillow":
+            return np.asarray(picture.convert("L" if is_gray(cv2_flags) else "RGB"))
+        if picture.format in ("JPEG", "MPO"):
+            _check_jpeg(data)
+        else:
+            picture.load()
+    decoded = _decode_opencv(data, cv2_flags)
+    if decoded is None:
+        with _refusals(where):
+            picture.load()
+        raise CalibrationError(
+            "OpenCV cannot decode this image, Pillow can",
+            where=where,
+            fix="convert it to PNG or JPEG, or set backend: pillow at DecodeImage",
+        )
+    return decoded
 
 
 def is_gray(cv2_flags: int) -> bool:
@@ -46,30 +77,27 @@ def is_gray(cv2_flags: int) -> bool:
 
 
 def _read(image: Path | str | bytes) -> tuple[bytes, str]:
-    if isinstance(image, bytes):
-        return image, "image bytes"
     try:
-        return Path(image).read_bytes(), str(image)
+        data = image if isinstance(image, bytes) else Path(image).read_bytes()
     except OSError as error:
         raise CalibrationError(
             f"image cannot be read: {error.strerror or error}",
             where=str(image),
             fix="check the path and its permissions",
         ) from error
-
-
-def _examine(data: bytes, where: str) -> None:
-    """Refuse bytes that are not one complete image of reasonable size."""
-    from PIL import Image, UnidentifiedImageError
-
+    where = "image bytes" if isinstance(image, bytes) else str(image)
     if not data:
         raise CalibrationError("image file is empty", where=where, fix="copy the file again")
+    return data, where
+
+
+@contextmanager
+def _refusals(where: str) -> Iterator[None]:
+    """Say what is wrong with an image that Pillow refuses."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with _HEADER_LOCK, warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
-        image.draft("RGB", (1, 1))  # JPEG: all data is read, an eighth of the size is computed
-        image.load()
+        yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise CalibrationError(
             f"image declares more than {Image.MAX_IMAGE_PIXELS} pixels (a decompression bomb?)",
@@ -90,22 +118,38 @@ def _examine(data: bytes, where: str) -> None:
         ) from error
 
 
-def _decode_pillow(data: bytes, cv2_flags: int) -> NDArray[np.uint8]:
+def _open(data: bytes) -> "Image.Image":
+    """Read the header only."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("L" if is_gray(cv2_flags) else "RGB"))
+    with _HEADER_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data))
 
 
-def _decode_opencv(data: bytes, where: str, cv2_flags: int) -> NDArray[np.uint8]:
+def _check_jpeg(data: bytes) -> None:
+    """Follow the segments of a JPEG, whose header is good, to its end mark.
+
+    Source: ITU-T T.81, B.1.1 (markers and segments) and B.2.1 (what may follow a scan).
+    """
+    position, in_scans = 2, False  # behind the start mark
+    while found := _JPEG_MARKER.search(data, position):
+        marker, position = data[found.end() - 1], found.end()
+        if marker == _JPEG_END:
+            return
+        if in_scans and marker not in _JPEG_AFTER_SCAN:
+            raise ValueError(f"marker FF{marker:02X} in its data")
+        in_scans = in_scans or marker == _JPEG_SCAN
+        position += int.from_bytes(data[position : position + 2], "big")
+    raise ValueError("its end is missing")
+
+
+def _decode_opencv(data: bytes, cv2_flags: int) -> NDArray[np.uint8] | None:
+    """None for what OpenCV cannot decode."""
     import cv2
 
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2_flags)
     if image is None:
-        raise CalibrationError(
-            "OpenCV cannot decode this image, Pillow can",
-            where=where,
-            fix="convert it to PNG or JPEG, or set backend: pillow at DecodeImage",
-        )
+        return None
     decoded = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return np.asarray(decoded, np.uint8)

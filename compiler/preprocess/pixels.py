@@ -15,7 +15,16 @@ CV2_INTERPOLATION: Mapping[str, int] = MappingProxyType(
     {"nearest": 0, "bilinear": 1, "linear": 1, "bicubic": 2, "cubic": 2, "area": 3, "lanczos": 4}
 )
 PILLOW_INTERPOLATION: Mapping[str, int] = MappingProxyType(
-    {"nearest": 0, "bilinear": 2, "linear": 2, "bicubic": 3, "cubic": 3, "lanczos": 1}
+    {
+        "nearest": 0,
+        "lanczos": 1,
+        "bilinear": 2,
+        "linear": 2,
+        "bicubic": 3,
+        "cubic": 3,
+        "box": 4,
+        "hamming": 5,
+    }
 )
 
 
@@ -53,3 +62,18 @@ def to_gray(image: NDArray[np.uint8], backend: Backend | None) -> NDArray[np.uin
     import cv2
 
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def look_up(image: NDArray[np.uint8], tables: NDArray[np.float32]) -> NDArray[np.float32]:
+    """H×W×C or H×W → 1×C×H×W.
+
+    Args:
+        image: 8 bits.
+        tables: The new value of each old one, shape (C, 256).
+    """
+    import cv2
+
+    planes = np.empty((1, len(tables), *image.shape[:2]), np.float32)
+    for i, plane in enumerate(cv2.split(np.ascontiguousarray(image))):
+        planes[0, i] = cv2.LUT(plane, tables[i])
+    return planes

@@ -5,13 +5,14 @@ from dataclasses import asdict, fields
 from types import MappingProxyType
 from typing import Any, get_args
 
-from compiler.preprocess.ops import CustomFunc, ProcessOp, closest
+from compiler.preprocess.ops import CustomFunc, Op, ProcessOp, closest
 
 # Any: the constructors differ.
 OPS: Mapping[str, type[Any]] = MappingProxyType({op.__name__: op for op in get_args(ProcessOp)})
+_ALL: Mapping[str, type[Any]] = MappingProxyType({op.__name__: op for op in get_args(Op)})
 
 
-def op_from_dict(data: Mapping[str, Any]) -> ProcessOp:
+def op_from_dict(data: Mapping[str, Any]) -> Op:
     """One op from its JSON or YAML form, without pydantic.
 
     Raises:
@@ -20,11 +21,11 @@ def op_from_dict(data: Mapping[str, Any]) -> ProcessOp:
     if not isinstance(data, Mapping):
         raise ValueError(f"{data!r} is not an op; expected a mapping with the field type")
     name = str(data.get("type"))
-    if name not in OPS:
-        raise ValueError(f"no op '{name}'{closest(name, OPS)}; known are {', '.join(OPS)}")
+    if name not in _ALL:
+        raise ValueError(f"no op '{name}'{closest(name, _ALL)}; known are {', '.join(_ALL)}")
     if name == "CustomFunc":
         return _custom_from_dict(data)
-    known = [item.name for item in fields(OPS[name])]
+    known = [item.name for item in fields(_ALL[name])]
     for key in data:
         if key not in known:
             raise ValueError(f"{name} has no field '{key}'{closest(key, known)}")
@@ -32,13 +33,13 @@ def op_from_dict(data: Mapping[str, Any]) -> ProcessOp:
         key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
     }
     try:
-        op: ProcessOp = OPS[name](**values)
+        op: Op = _ALL[name](**values)
     except (TypeError, AttributeError) as error:  # a value of another type than the field's
         raise ValueError(f"{name}: {error}") from error
     return op
 
 
-def op_to_dict(op: ProcessOp) -> dict[str, Any]:
+def op_to_dict(op: Op) -> dict[str, Any]:
     """The op as JSON-able values with every field written out; `op_from_dict` reads it."""
     values = asdict(op)
     values.update(values.pop("arguments", {}))

@@ -2,83 +2,107 @@
 
     with Runner("deploy_weights/official_unet3p_int8/mod", threads=2) as runner:
         outputs = runner.run(["a.jpg", "b.jpg"])  # {"output": (2, 1, 128, 128) float32}
+        for result in runner.stream(Path("images").iterdir()):
+            print(result.index, result.error or result.outputs["output"].shape)
 
-Needs numpy and onnxruntime; the image library is imported when the first image is given.
+Needs numpy and an engine; the image library is imported when the first image is given.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compiler.errors import BundleError, ModcError
-from compiler.runner import onnxruntime
-from compiler.runner.cpu import run_warnings
+from compiler.runner.batches import most_together, run_together
+from compiler.runner.cpu import cpus, run_warnings
+from compiler.runner.engine import (
+    ENGINES,
+    EngineChoice,
+    EngineName,
+    Provider,
+    Session,
+    Tensor,
+    open_session,
+)
+from compiler.runner.inputs import Chain, Given, Inputs
 from compiler.runner.manifest import Manifest, TensorSpec
-from compiler.runner.onnxruntime import Provider, Session, Tensor
 from compiler.runner.read import Bundle, use_bundle
 
-Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
-Chain: TypeAlias = Callable[[Image], Tensor]
+if TYPE_CHECKING:
+    from compiler.runner.stream import Stream
 
 _LOG = logging.getLogger(__name__)
 _MOST_THREADS: Final = 1024
-_ACCEPTED: Final = (
-    "accepted: an array, a mapping of input names to arrays, or one image or a sequence of them "
-    "(path, bytes of a file, RGB uint8 array)"
-)
 
 
 class Runner:
     """A bundle, loaded and checked.
 
-    `run` may be called from several threads.
+    `run`, `prepare` and `infer` may be called from several threads.
 
     Args:
         prefix: `…/<name>/mod`, `…/<name>` or `…/<name>/mod.json`.
-        threads: Threads of one operator, 1 to 1024; None takes every CPU that this process may use.
+        engine: "onnxruntime", "openvino", or "auto": the faster one, as measured on this machine
+            and remembered; None is what the bundle names.
+        threads: Threads of one operator, 1 to 1024; None shares the CPUs that this process may use
+            among the instances.
+        instances: Samples that will run at the same time, 1 to 1024, each with so many threads.
         providers: ONNX Runtime execution providers in order of preference, by full or short name
-            ("CUDA"), alone or as (name, options); a plain string is one; None is the CPU.
+            ("CUDA"), alone or as (name, options); a plain string is one; None is the CPU. They
+            make ONNX Runtime the engine.
+        vdsp_params: JSON of a vdsp operator to prepare images with, in place of the bundle's own
+            preprocessing; where the two differ, the log warns with both formulas.
         check: Compare the contents of every file with its hash; False compares sizes only.
         allow_custom_code: Whether the bundle's preprocessing may import and call a Python file.
 
     Raises:
         BundleError: No bundle there; torn, edited, of a newer format, or not loadable; or a wrong
-            number of threads.
-        MissingRequirementError: A provider is absent; the error lists those present.
+            number of threads or instances, or engine.
+        BuildFileError: `vdsp_params` cannot be read.
+        MissingRequirementError: An engine or provider is absent; the error says how to get it.
     """
 
     def __init__(
         self,
         prefix: str | Path,
         *,
+        engine: EngineChoice | None = None,
         threads: int | None = None,
+        instances: int = 1,
         providers: Sequence[Provider] | None = None,
+        vdsp_params: str | Path | None = None,
         check: bool = True,
         allow_custom_code: bool = False,
     ) -> None:
-        if threads is not None and not _is_thread_count(threads):
+        _check_count("threads", threads, prefix)
+        _check_count("instances", instances, prefix)
+        if engine not in (None, "auto", *ENGINES):
             raise BundleError(
-                f"threads {threads!r} asked for",
-                where=str(prefix),
-                fix=f"give a whole number from 1 to {_MOST_THREADS}",
+                f"no engine {engine!r}", where=str(prefix), fix=f"one of {', '.join(ENGINES)}, auto"
             )
-
-        def load(bundle: Bundle) -> tuple[Bundle, Session]:
-            return bundle, _load(bundle, threads, providers)
-
-        bundle, session = use_bundle(prefix, load, check=check)
-        if session.on_cpu:
-            for warning in run_warnings(bundle.manifest.quantization):
-                _LOG.warning("%s: %s", bundle.prefix, warning)
-        self.bundle = bundle
-        self._session: Session | None = session
-        self._chain: Chain | None = None
+        self.threads = threads or max(1, cpus() // instances)
+        self.instances = instances
+        self._vdsp_params = vdsp_params
         self._allow_custom_code = allow_custom_code
+
+        def load(bundle: Bundle) -> tuple[Bundle, EngineName, Session]:
+            return (bundle, *self._load(bundle, engine, providers, check=check))
+
+        self.bundle, self.engine, session = use_bundle(prefix, load, check=check)
+        self._session: Session | None = session
+        if session.on_cpu:
+            for warning in run_warnings(self.manifest.quantization, self.engine):
+                _LOG.warning("%s: %s", self.bundle.prefix, warning)
+        self._inputs = Inputs(
+            self.inputs,
+            self._find_chain,
+            takes_images=vdsp_params is not None or self.manifest.preprocessing is not None,
+            where=str(self.bundle.prefix),
+        )
 
     @property
     def manifest(self) -> Manifest:
@@ -92,33 +116,103 @@ class Runner:
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.manifest.outputs
 
-    def run(
-        self, inputs: Mapping[str, Tensor] | Tensor | Image | Sequence[Image]
-    ) -> dict[str, Tensor]:
+    def run(self, inputs: Given) -> dict[str, Tensor]:
         """Outputs by name, one sample after another, joined along their leading 1.
 
         Args:
             inputs: Tensors by input name; or the tensor of the only input; or one image or a
                 sequence of them: paths, bytes of files, or RGB uint8 arrays (H, W, 3), which go
-                through the bundle's own preprocessing. A tensor has the input's shape, or that
-                shape without its leading 1, or with N in its place. A uint8 array is an image
-                unless it is a tensor for an input that is uint8 itself.
+                through the preprocessing. A tensor has the input's shape, or that shape without
+                its leading 1, or with N in its place. A uint8 array is an image unless it is a
+                tensor for an input that is uint8 itself.
 
         Raises:
             BundleError: Wrong type, name, shape or dtype (the error lists what is expected);
                 several samples where an output has no leading 1; or a run that fails.
             CalibrationError: An image that cannot be read, or does not fit the preprocessing.
+            MissingRequirementError: An image, and no image library is installed.
         """
-        if isinstance(inputs, Mapping):
-            samples = self._from_tensors(inputs)
-        elif isinstance(inputs, np.ndarray) and not self._is_image(inputs):
-            samples = self._from_tensors({self._only_input().name: inputs})
-        else:
-            samples = self._from_images(inputs)
-        results = [self._run_sample(sample) for sample in samples]
-        if len(results) == 1:
+        count, samples = self._inputs.samples(inputs)
+        if count > 1:
+            self._check_joinable()
+        results = [self.infer(sample) for sample in samples]
+        if count == 1:
             return results[0]
         return {name: self._join(name, [result[name] for result in results]) for name in results[0]}
+
+    def prepare(self, item: Given) -> dict[str, Tensor]:
+        """Feeds of one sample, from an image or from tensors, as `run` takes them.
+
+        Raises:
+            BundleError: As `run`, or several samples given.
+            CalibrationError: As `run`.
+        """
+        return self._inputs.one(item)
+
+    def infer(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs by name for the feeds of one sample, as `prepare` gives them.
+
+        Raises:
+            BundleError: The run fails, or the runner is closed.
+        """
+        session = self._session
+        if session is None:
+            raise self._error("the runner is closed", "run inside its 'with' block")
+        try:
+            return session.run(feeds)
+        except Exception as error:  # engines' errors have no common base
+            raise self._error(f"the network failed: {error}", "check the input tensors") from error
+
+    def infer_many(self, samples: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """Outputs of several samples: in one run where the batch dimension is open, else in turns.
+
+        Args:
+            samples: Feeds, as `prepare` gives them.
+
+        Raises:
+            BundleError: A run fails, or the runner is closed.
+        """
+        return run_together(self.infer, samples, most_together(self.inputs))
+
+    def stream(
+        self,
+        items: Iterable[Given],
+        *,
+        instances: int | None = None,
+        batch: int = 1,
+        queue: int | None = None,
+    ) -> "Stream[Given, dict[str, Tensor]]":
+        """Results of many samples in their order, while others are prepared and run.
+
+        Args:
+            items: Images, or tensors of one sample; taken one by one, as there is room.
+            instances: Samples, or batches, that run at the same time; None is what the runner was
+                loaded for, which gives each its share of the CPUs.
+            batch: Samples that an instance takes at a time, as they are ready; they run together
+                where the network's batch dimension is open.
+            queue: Most items taken and not yet given back; None is enough to keep all CPUs busy.
+
+        Returns:
+            An iterator over `compiler.runner.stream.Result`: an item that fails has an error in
+            place of outputs, and the others go on. Close it, or use it in a `with` block, to stop
+            early.
+
+        Raises:
+            BundleError: instances, batch or queue is no positive number.
+        """
+        from compiler.runner.stream import stream
+
+        _check_count("instances", instances, self.bundle.prefix)
+        _check_count("batch", batch, self.bundle.prefix)
+        _check_count("queue", queue, self.bundle.prefix)
+        return stream(
+            items,
+            prepare=self.prepare,
+            infer=self.infer_many,
+            instances=instances or self.instances,
+            batch=batch,
+            queue=queue,
+        )
 
     def close(self) -> None:
         """Free the network's memory; the runner cannot run afterwards."""
@@ -135,19 +229,51 @@ class Runner:
     ) -> None:
         self.close()
 
-    def _run_sample(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        if self._session is None:
-            raise self._error("the runner is closed", "run inside its 'with' block")
-        try:
-            return self._session.run(feeds)
-        except Exception as error:  # ONNX Runtime's errors have no common base
-            raise self._error(f"the network failed: {error}", "check the input tensors") from error
+    def _load(
+        self,
+        bundle: Bundle,
+        engine: EngineChoice | None,
+        providers: Sequence[Provider] | None,
+        *,
+        check: bool,
+    ) -> tuple[EngineName, Session]:
+        bfloat16 = bundle.manifest.quantization.get("dtype") == "bf16"
+        choice = engine or ("onnxruntime" if providers else bundle.manifest.engine)
+        if choice == "auto":
+            from compiler.runner.choose_engine import choose
 
-    def _check_joinable(self, samples: int) -> None:
-        if samples > 1:
-            for spec in self.outputs:
-                if spec.shape[:1] != (1,):
-                    raise self._not_joinable(spec.name, spec.shape)
+            choice = choose(
+                bundle, threads=self.threads, instances=self.instances, bfloat16=bfloat16
+            )
+        try:
+            return choice, open_session(
+                choice,
+                bundle.model,
+                threads=self.threads,
+                instances=self.instances,
+                providers=providers,
+                bfloat16=bfloat16,
+                digest=bundle.digest if check else None,
+            )
+        except ModcError:
+            raise
+        except Exception as error:  # engines' errors have no common base
+            raise BundleError(
+                f"{choice} cannot load it: {error}",
+                where=str(bundle.model),
+                fix=f"update {choice}, or build the bundle again with the installed one",
+            ) from error
+
+    def _find_chain(self) -> Chain:
+        from compiler.runner.preprocessing import find_chain  # brings the image library
+
+        return find_chain(self.bundle, self._vdsp_params, allow_custom_code=self._allow_custom_code)
+
+    def _check_joinable(self) -> None:
+        open_batch = any(spec.shape[:1] == (-1,) for spec in self.inputs)
+        for spec in self.outputs:
+            if spec.shape[:1] != (1,) and not (open_batch and spec.shape[:1] == (-1,)):
+                raise self._not_joinable(spec.name, spec.shape)
 
     def _join(self, name: str, results: Sequence[Tensor]) -> Tensor:
         for result in results:
@@ -162,133 +288,15 @@ class Runner:
             "run the samples one by one",
         )
 
-    def _from_tensors(self, given: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        expected = {spec.name: spec for spec in self.inputs}
-        if set(given) != set(expected):
-            raise self._wrong_input(f"tensors {sorted(map(str, given))} given")
-        batches = {name: self._batch(expected[name], array) for name, array in given.items()}
-        sizes = {name: batch.shape[0] for name, batch in batches.items()}
-        if len(set(sizes.values())) != 1:
-            raise self._wrong_input(f"batch sizes differ: {sizes}")
-        count = next(iter(sizes.values()))
-        if count == 0:
-            raise self._wrong_input("an empty batch given")
-        self._check_joinable(count)
-        return ({name: batch[i] for name, batch in batches.items()} for i in range(count))
-
-    def _batch(self, spec: TensorSpec, array: Tensor) -> Tensor:
-        """Array as (samples, *spec.shape)."""
-        if not isinstance(array, np.ndarray):
-            raise self._wrong_input(f"{spec.name}: {type(array).__name__} given, not an array")
-        if not _fits(spec, array):
-            raise self._wrong_input(f"{spec.name} {array.dtype}{list(array.shape)} given")
-        return array.reshape(-1, *spec.shape)
-
-    def _is_image(self, array: Tensor) -> bool:
-        if array.dtype != np.uint8:
-            return False
-        spec = self._only_input()
-        if spec.dtype != "uint8":
-            return True
-        return self.manifest.preprocessing is not None and not _fits(spec, array)
-
-    def _from_images(self, given: Image | Sequence[Image]) -> Iterator[dict[str, Tensor]]:
-        images = self._listed(given)
-        if not images:
-            raise self._wrong_input("no image given")
-        for image in images:
-            self._check_image(image)
-        spec, chain = self._only_input(), self._preprocessing()
-        self._check_joinable(len(images))
-        return ({spec.name: self._image(spec, chain, image)} for image in images)
-
-    def _listed(self, given: Image | Iterable[Image]) -> list[Image]:
-        if isinstance(given, str | Path | bytes):
-            return [given]
-        if isinstance(given, np.ndarray) and given.ndim < 4:
-            return [given]
-        try:
-            images = iter(given)
-        except TypeError as error:
-            raise self._wrong_input(f"{type(given).__name__} given; {_ACCEPTED}") from error
-        return list(images)
-
-    def _check_image(self, image: object) -> None:
-        if isinstance(image, np.ndarray):
-            takes_uint8 = any(spec.dtype == "uint8" for spec in self.inputs)
-            maybe_pixels = self.manifest.preprocessing is not None or not takes_uint8
-            if image.dtype != np.uint8 or not maybe_pixels:
-                raise self._wrong_input(
-                    f"a sequence with a {image.dtype} array given; tensors are given as one array "
-                    "or by name, and a sequence holds images"
-                )
-        elif not isinstance(image, str | Path | bytes):
-            raise self._wrong_input(
-                f"a sequence with an element of type {type(image).__name__} given; {_ACCEPTED}"
-            )
-
-    def _image(self, spec: TensorSpec, chain: Chain, image: Image) -> Tensor:
-        tensor = chain(image).astype(spec.dtype, copy=False)
-        if tensor.shape != spec.shape:
-            raise self._wrong_input(f"preprocessing gives shape {list(tensor.shape)}")
-        return tensor
-
-    def _preprocessing(self) -> Chain:
-        if self._chain is None:
-            facts = self.manifest.preprocessing
-            if facts is None:
-                raise self._wrong_input("an image given, but the bundle has no preprocessing")
-            from compiler.preprocess.chain import Chain  # brings the image library
-
-            try:
-                self._chain = Chain.from_list(
-                    facts.ops, facts.shape, allow_custom_code=self._allow_custom_code
-                )
-            except ValueError as error:
-                raise self._error(
-                    f"its preprocessing cannot be used: {error}",
-                    "allow custom code if you trust the bundle, or give tensors",
-                ) from error
-        return self._chain
-
-    def _only_input(self) -> TensorSpec:
-        if len(self.inputs) != 1:
-            raise self._wrong_input("one value given for a network with several inputs")
-        return self.inputs[0]
-
-    def _wrong_input(self, what: str) -> BundleError:
-        return self._error(what, f"expected: {', '.join(map(str, self.inputs))}")
-
     def _error(self, what: str, fix: str) -> BundleError:
         return BundleError(what, where=str(self.bundle.prefix), fix=fix)
 
 
-def _fits(spec: TensorSpec, array: Tensor) -> bool:
-    """Whether an array is the tensor of an input, or several along its leading 1."""
-    shape = tuple(array.shape)
-    batchable = spec.shape[:1] == (1,)
-    batched = batchable and shape[1:] == spec.shape[1:] and array.ndim > 0
-    single = shape == spec.shape or (batchable and shape == spec.shape[1:])
-    return array.dtype == np.dtype(spec.dtype) and (single or batched)
-
-
-def _is_thread_count(threads: object) -> bool:
-    if isinstance(threads, bool) or not isinstance(threads, int):
-        return False
-    return 1 <= threads <= _MOST_THREADS
-
-
-def _load(bundle: Bundle, threads: int | None, providers: Sequence[Provider] | None) -> Session:
-    bfloat16 = bundle.manifest.quantization.get("dtype") == "bf16"
-    try:
-        return onnxruntime.load(
-            bundle.model, threads=threads, providers=providers, bfloat16=bfloat16
-        )
-    except ModcError:
-        raise
-    except Exception as error:  # ONNX Runtime's errors have no common base
+def _check_count(name: str, count: object, prefix: str | Path) -> None:
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if count is not None and not (whole and 1 <= count <= _MOST_THREADS):  # type: ignore[operator]  # whole says that it is a number
         raise BundleError(
-            f"onnxruntime cannot load it: {error}",
-            where=str(bundle.model),
-            fix="update onnxruntime, or build the bundle again with the installed one",
-        ) from error
+            f"{name} {count!r} asked for",
+            where=str(prefix),
+            fix=f"give a whole number from 1 to {_MOST_THREADS}",
+        )

@@ -7,14 +7,15 @@ edited bundle is refused instead of run.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from compiler.errors import BundleError
+from compiler.runner.engine import EngineChoice
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 STEM: Final = "mod"
 OWN_FILES: Final = f"{STEM}."  # every name that starts otherwise belongs to the user
 UNHASHED: Final = frozenset({"mod.json", "mod.build.json", "mod.report.html"})
@@ -24,14 +25,40 @@ JsonObject: TypeAlias = Mapping[str, object]  # values: what `json` writes, with
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """A graph input or output: ONNX name, fixed shape, numpy name of its dtype."""
+    """A graph input or output.
+
+    Args:
+        name: As in the graph.
+        shape: Sizes; -1 where the size is open.
+        dtype: numpy's name of the element type.
+        bounds: Of an input with open sizes: smallest and largest size of every dimension, both
+            inclusive; empty when `shape` says all.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    bounds: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """`bounds`, also where they say no more than `shape`."""
+        return self.bounds or tuple((size, size) for size in self.shape)
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether an input may have this shape."""
+        return len(shape) == len(self.shape) and all(
+            smallest <= size <= largest
+            for size, (smallest, largest) in zip(shape, self.ranges, strict=True)
+        )
 
     def __str__(self) -> str:
-        return f"{self.name} {self.dtype}{list(self.shape)}"
+        return f"{self.name} {self.dtype}[{', '.join(map(_size_text, self.ranges))}]"
+
+
+def _size_text(bounds: tuple[int, int]) -> str:
+    smallest, largest = bounds
+    return str(smallest) if smallest == largest else f"{smallest}..{largest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +127,7 @@ class Manifest:
         preprocessing: Chain from image to input; None when the input is no image.
         postprocessing: Rule from output to class mask; None when the output is no mask.
         classes: Class names by index; empty when not given.
+        engine: What runs it unless the caller chooses; "auto" is the fastest where it runs.
         optimization: Constants of the cost model that chose the rewrites, and the sites of each.
         quantization: Summary of what became int8 or float16.
         verification: Figures of the comparison with the float network.
@@ -118,6 +146,7 @@ class Manifest:
     preprocessing: Preprocessing | None = None
     postprocessing: Postprocessing | None = None
     classes: tuple[str, ...] = ()
+    engine: EngineChoice = "onnxruntime"
     optimization: JsonObject = field(default_factory=dict)
     quantization: JsonObject = field(default_factory=dict)
     verification: JsonObject = field(default_factory=dict)

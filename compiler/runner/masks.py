@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.runner.engine import Tensor
 from compiler.runner.manifest import Postprocessing
-from compiler.runner.onnxruntime import Tensor
 
 if TYPE_CHECKING:
-    from compiler.preprocess.ops import ProcessOp
+    from compiler.preprocess.ops import Op
 
 
 def class_mask(output: Tensor, rule: Postprocessing) -> NDArray[np.int64]:
@@ -58,7 +58,7 @@ class Window:
 
 
 def seen_window(
-    ops: "Sequence[ProcessOp]", shape: tuple[int, int, int] | None, height: int, width: int
+    ops: "Sequence[Op]", shape: tuple[int, int, int] | None, height: int, width: int
 ) -> Window:
     """Where the network's input lies on an image that went through a preprocessing chain.
 
@@ -68,7 +68,7 @@ def seen_window(
         height: Of the original image, in pixels.
         width: Of the original image, in pixels.
     """
-    from compiler.preprocess.ops import CenterCrop, Pad, Resize
+    from compiler.preprocess.ops import Border, CenterCrop, Crop, Pad, PadTo, Resize
 
     window, size = Window(0.0, 0.0, float(height), float(width)), (height, width)
     position = next((op.position for op in ops if isinstance(op, Pad)), "center")
@@ -85,8 +85,13 @@ def seen_window(
     for op in ops:
         if isinstance(op, Resize):
             size, keeps_ratio = op.target(*size), keeps_ratio or op.keeps_ratio
-        elif isinstance(op, CenterCrop):
+        elif isinstance(op, CenterCrop | PadTo):
             fit(op.box)
+        elif isinstance(op, Crop):
+            window, size = window.cut(size, op.box, (op.top, op.left)), op.box
+        elif isinstance(op, Border):
+            new = size[0] + op.top + op.bottom, size[1] + op.left + op.right
+            window, size = window.cut(size, new, (-op.top, -op.left)), new
         elif isinstance(op, Pad) and op.pad_to_square:
             fit((max(size), max(size)))
     if shape and keeps_ratio:  # the chain pads such images to the declared size

@@ -5,17 +5,19 @@
 <name>_overlay.png  the image, half covered by the colours of the classes except class 0
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import chain, count
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compiler.errors import BundleError
+from compiler.runner.engine import Tensor
 from compiler.runner.manifest import Manifest, Preprocessing
 from compiler.runner.masks import Window, class_mask, on_image, seen_window
-from compiler.runner.onnxruntime import Tensor
 
 COLOURS = 256
 
@@ -49,12 +51,43 @@ def overlay(image: NDArray[np.uint8], mask: NDArray[np.int64]) -> NDArray[np.uin
 
 
 def result_names(images: Sequence[Path]) -> list[str]:
-    """One name per image, all different: its stem, and a number where stems repeat."""
+    """One name per image, all different: its stem, and a number where stems repeat.
+
+    An image whose stem no other has always keeps it: `a_2.jpg` is `a_2`, also beside two `a.jpg`.
+    """
+    times = Counter(image.stem for image in images)
+    taken = set(times)
+    numbers = {stem: count(2) for stem, number in times.items() if number > 1}
     names: dict[str, None] = {}
     for image in images:
-        spellings = chain([image.stem], (f"{image.stem}_{number}" for number in count(2)))
-        names[next(name for name in spellings if name not in names)] = None
+        name = image.stem
+        if name in names:
+            spellings = (f"{image.stem}_{number}" for number in numbers[image.stem])
+            name = next(spelling for spelling in spellings if spelling not in taken)
+            taken.add(name)
+        names[name] = None
     return list(names)
+
+
+def write_arrays(
+    folder: Path, name: str, outputs: Mapping[str, Tensor], manifest: Manifest
+) -> Path:
+    """Write the outputs for one sample as they are, batch dimension included.
+
+    Args:
+        folder: It exists.
+        name: Stem of the file.
+        outputs: Of `Runner.infer`.
+        manifest: Of the bundle; it has the order of the outputs.
+
+    Raises:
+        BundleError: The file cannot be written.
+    """
+    arrays = {f"output_{i}": outputs[spec.name] for i, spec in enumerate(manifest.outputs)}
+    file = folder / f"{name}.npz"
+    with _written(folder):
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # stub: mistakes keys for options
+    return file
 
 
 def write_results(
@@ -75,12 +108,11 @@ def write_results(
     Raises:
         BundleError: A file cannot be written.
     """
-    arrays = {f"output_{i}": outputs[spec.name] for i, spec in enumerate(manifest.outputs)}
-    first, rule, facts = arrays["output_0"], manifest.postprocessing, manifest.preprocessing
-    files = [folder / f"{name}.npz"]
-    try:
+    rule, facts = manifest.postprocessing, manifest.preprocessing
+    with _written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(files[0], **arrays)  # type: ignore[arg-type]  # stub: mistakes keys for options
+        files = [write_arrays(folder, name, outputs, manifest)]
+        first = outputs[manifest.outputs[0].name]
         classes = class_mask(first, rule) if rule and facts else None
         if facts and classes is not None and classes.max() < COLOURS:
             files += [folder / f"{name}_mask.png", folder / f"{name}_overlay.png"]
@@ -88,13 +120,20 @@ def write_results(
             mask = on_image(classes, window, *pixels.shape[:2])
             _save_indexed(mask, files[1])
             _save(overlay(pixels, mask), files[2])
+    return tuple(files)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Tell of a disk that refuses."""
+    try:
+        yield
     except OSError as error:
         raise BundleError(
             f"results cannot be written: {error.strerror or error}",
             where=str(error.filename or folder),
             fix="give a folder that can be written, on a disk with space left",
         ) from error
-    return tuple(files)
 
 
 def _original(image: Path, facts: Preprocessing) -> tuple[NDArray[np.uint8], Window]:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from compiler.config.backend import Backend, Quantize
-from compiler.config.model import BuildConfig, Dataset, Frontend, Sampler, Verify, is_range
+from compiler.config.model import BuildConfig, Dataset, Frontend, Sampler, Verify, ends_of, is_range
 
 FRONTEND = Frontend(checkpoint="net.onnx", shape={"x": (1, 3, 8, 8)})
 
@@ -71,6 +71,8 @@ def test_a_configuration_is_frozen(field: str) -> None:
 def test_a_shape_with_two_lists_is_a_range() -> None:
     frontend = Frontend(checkpoint="a", shape={"a": (1, 2), "b": ((1, 2), (1, 4))})
     assert [is_range(shape) for shape in frontend.shape.values()] == [False, True]
+    assert ends_of(frontend.shape["a"]) == ((1, 2), (1, 2))
+    assert ends_of(frontend.shape["b"]) == ((1, 2), (1, 4))
 
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a\\b", "a b", "-x"])

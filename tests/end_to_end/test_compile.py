@@ -470,10 +470,10 @@ def test_bf16_is_a_float32_graph_for_cpus_that_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_project(tmp_path, dtype="bf16")
-    monkeypatch.setattr("compiler.runner.onnxruntime.has_bfloat16", lambda: False)
+    monkeypatch.setattr("compiler.runner.cpu.has_bfloat16", lambda *_: False)
     with pytest.raises(MissingRequirementError, match="bf16 on Arm CPUs"):
         _build(project)
-    monkeypatch.setattr("compiler.runner.onnxruntime.has_bfloat16", lambda: True)
+    monkeypatch.setattr("compiler.runner.cpu.has_bfloat16", lambda *_: True)
     build = _build(project)
     assert build.verification.sqnr_db > 20  # other CPUs ignore the option
     manifest = json.loads(_bytes(build)["mod.json"])

@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 from compiler.errors import GraphError
 from compiler.frontend.load_onnx import LoadedModel, load_onnx
 from compiler.graph.convert import check_graph, to_model
+from compiler.graph.open_sizes import OpenSize
 from tests.support.models import SHARED, assert_close, model_from_text, ops, run
 
 NETWORK = """
@@ -224,6 +225,22 @@ def test_an_input_without_rank_takes_the_given_shape(tmp_path: Path) -> None:
     assert load_onnx(path, SHAPES).graph.outputs[0].shape == [1, 8, 8, 8]
     with pytest.raises(GraphError, match="is open"):
         load_onnx(path, {})
+
+
+def test_a_size_with_a_range_keeps_its_name_or_gets_one(tmp_path: Path) -> None:
+    model = network()
+    model.graph.input[0].type.tensor_type.shape.dim[3].ClearField("dim_param")
+    shape = [1, 3, OpenSize(64, 8), OpenSize(64, 8)]
+    graph = load_onnx(write(model, tmp_path), {"image": shape}).graph
+    assert list(graph.inputs[0].shape) == [1, 3, "h", "image_3"]
+    assert list(graph.outputs[0].shape[:2]) == [1, 8]
+
+
+def test_a_size_that_the_network_fixes_has_no_range(tmp_path: Path) -> None:
+    with pytest.raises(
+        GraphError, match=r"1\.\.3.*dimension 1 has a range against the fixed size 3"
+    ):
+        load_onnx(write(network(), tmp_path), {"image": [1, OpenSize(3), 8, 8]})
 
 
 def test_a_static_input_needs_no_shape(tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from compiler.pipeline import cache as cache_module
 from compiler.pipeline import environment
-from compiler.pipeline.cache import StageCache, default_folder, key, user_folder
+from compiler.pipeline.cache import StageCache, default_folder, key
 from compiler.pipeline.cache_entry import ENTRY
+from compiler.runner.user_cache import user_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = "graph"

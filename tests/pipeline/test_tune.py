@@ -7,8 +7,8 @@ import pytest
 
 from compiler.cost.machine import BUILT_IN, Machine, write_machine
 from compiler.errors import MissingRequirementError
-from compiler.pipeline import tune
-from compiler.pipeline.tune import cpu_name, machine_for, machine_path, measure_machine
+from compiler.pipeline.tune import machine_for, machine_path, measure_machine
+from compiler.runner.cpu import cpu_name
 
 
 def test_every_constant_is_measured_and_the_source_named() -> None:
@@ -60,18 +60,3 @@ def test_absent_constants_name_the_command(
     assert caught.value.fix == "run: modc tune"
     assert caught.value.where == str(machine_path())
     assert caught.value.exit_code == 7
-
-
-def test_the_processor_is_named_by_its_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    facts = tmp_path / "cpuinfo"
-    facts.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: a b\n")
-    monkeypatch.setattr(tune, "CPU_FACTS", facts)
-    assert cpu_name() == "Some CPU @ 2 GHz"
-    for nothing in ("processor\t: 0\n", None):
-        if nothing is None:
-            facts.unlink()
-        else:
-            facts.write_text(nothing)
-        assert cpu_name() != ""

@@ -16,18 +16,22 @@ from PIL import Image
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.ops import (
     CV2_FLAGS,
+    Border,
     CenterCrop,
     ChannelSplit,
+    Crop,
     CustomFunc,
     CvtColor,
     DecodeImage,
     Normalize,
     Pad,
+    PadTo,
     Resize,
+    RoundToFloat16,
     ToTensor,
 )
 from compiler.preprocess.pixels import Backend, Pixels
-from compiler.preprocess.serialise import op_from_dict
+from compiler.preprocess.serialise import OPS, op_from_dict
 
 G = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [10, 20, 30]]], np.uint8)
 RED = np.array([[255, 0], [0, 10]], np.uint8)
@@ -551,3 +555,56 @@ def test_resizes_in_a_row_run_in_order(png: Path) -> None:
     expected = cv2.resize(cv2.resize(G, (5, 7)), (4, 3)).transpose(2, 0, 1)
     steps = [{"type": "Resize", "size": list(size)} for size in sizes]
     np.testing.assert_array_equal(tensor(png, *steps), expected)
+
+
+def test_crop_keeps_a_rectangle_from_its_corner() -> None:
+    assert Crop(crop_size=(1, 2), top=1, left=2)(WIDE).tolist() == [[70, 80]]
+    assert Crop(crop_size=2)(WIDE).tolist() == [[10, 20], [50, 60]]
+    with pytest.raises(ValueError, match="image 2×4 does not contain 1×2 pixels from row 1, col"):
+        Crop(crop_size=(1, 2), top=1, left=3)(WIDE)
+
+
+def test_pad_to_puts_the_image_in_the_middle_of_a_size() -> None:
+    assert PadTo(size=(3, 5), value=0)(WIDE).tolist() == [[*WIDE[0], 0], [*WIDE[1], 0], [0] * 5]
+    corner = PadTo(size=(2, 6), value=0, position="topleft")(WIDE)
+    assert corner.tolist() == [[*WIDE[0], 0, 0], [*WIDE[1], 0, 0]]
+    with pytest.raises(ValueError, match="image 2×4 is larger than size 3×3"):
+        PadTo(size=3)(WIDE)
+
+
+def test_border_adds_rows_and_columns() -> None:
+    framed = Border(top=1, left=2, value=7)(WIDE)
+    assert framed.tolist() == [[7] * 6, [7, 7, *WIDE[0]], [7, 7, *WIDE[1]]]
+    coloured = Border(bottom=1, value=(1, 2, 3))(G)
+    assert coloured[2].tolist() == [[1, 2, 3]] * 2
+    with pytest.raises(ValueError, match=r"value has 3 numbers for 1 channel"):
+        Border(bottom=1, value=(1, 2, 3))(WIDE)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"type": "Crop", "crop_size": [0, 4]}, "crop_size \\[0, 4\\] is not positive"),
+        ({"type": "Crop", "crop_size": 4, "top": -1}, "top -1 is not a whole number from 0"),
+        ({"type": "PadTo", "size": [0, 4]}, "size \\[0, 4\\] is not positive"),
+        ({"type": "PadTo", "size": 4, "value": 256}, "value 256 is not 0 to 255"),
+        ({"type": "PadTo", "size": 4, "position": "left"}, "position 'left' is not one of"),
+        ({"type": "Border", "left": 0.5}, "left 0.5 is not a whole number from 0"),
+        ({"type": "RoundToFloat16", "digits": 3}, "RoundToFloat16 has no field 'digits'"),
+    ],
+)
+def test_ops_of_the_other_dialect_check_their_fields(data: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        op_from_dict(data)
+
+
+def test_round_to_float16_keeps_the_range_and_the_type() -> None:
+    values = np.array([0.1, -2.00049, 1e9, -1e9], np.float32)
+    rounded = RoundToFloat16()(values)
+    assert rounded.dtype == np.float32
+    assert rounded.tolist() == [0.0999755859375, -2.0, 65504.0, -65504.0]
+
+
+@pytest.mark.parametrize("name", ["Crop", "PadTo", "Border", "RoundToFloat16"])
+def test_a_build_file_has_no_words_for_ops_of_the_other_dialect(name: str) -> None:
+    assert name not in OPS

@@ -13,14 +13,17 @@ from compiler.errors import MissingRequirementError
 from compiler.runner import cpu
 from compiler.runner.cpu import (
     build_warning,
+    check_dtype,
     cpu_features,
+    cpu_name,
+    dtypes,
     has_bfloat16,
     has_integer_dot,
     run_warnings,
     saturates,
 )
 from compiler.runner.load import Runner
-from compiler.runner.onnxruntime import OrtSession, check_dtype, dtypes
+from compiler.runner.onnxruntime import OrtSession
 from tests.support.bundles import MANIFEST, make_bundle
 
 X86 = (
@@ -184,7 +187,8 @@ def test_bf16_is_refused_where_the_engine_would_compute_something_else(
     assert str(caught.value) == (
         "backend.dtype: bf16: ONNX Runtime computes bf16 on Arm CPUs with the bf16 extension under "
         "Linux only; this is x86_64 under Linux\n"
-        "  fix: choose one of fp32, fp16, int8, or build on such a machine"
+        "  fix: set backend.type: openvino or choose one of fp32, fp16, int8 or build on such a "
+        "machine"
     )
     for dtype in dtypes():
         check_dtype(dtype)
@@ -194,3 +198,30 @@ def test_bf16_is_accepted_where_the_engine_has_it(linux: Path) -> None:
     linux.write_text(ARM.format("asimddp bf16"))
     check_dtype("bf16")
     assert dtypes()[-1] == "bf16"
+
+
+def test_openvino_has_bf16_where_an_x86_cpu_has_it(
+    linux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linux.write_text(X86.format("avx512f avx512_bf16"))
+    check_dtype("bf16", "openvino")
+    assert run_warnings({"dtype": "bf16"}, "openvino") == ()
+    assert run_warnings({"dtype": "bf16"}) == (
+        "onnxruntime has no bfloat16 arithmetic for this CPU: the bundle computes in float32, "
+        "slower; openvino has it",
+    )
+    linux.write_text(X86.format("avx512f"))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    with pytest.raises(MissingRequirementError, match="OpenVINO computes bf16 on x86") as caught:
+        check_dtype("bf16", "openvino")
+    assert caught.value.fix == "choose one of fp32, fp16, int8 or build on such a machine"
+
+
+def test_a_cpu_has_the_name_that_the_system_gives_it(
+    linux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cpu_name() == ""
+    linux.write_text("processor : 0\nmodel name\t: Example CPU @ 2.1\nmodel name : other\n")
+    assert cpu_name() == "Example CPU @ 2.1"
+    macos(monkeypatch, APPLE.format(""))
+    assert cpu_name() == "Apple M2"

@@ -13,6 +13,7 @@ from tests.support.bundles import make_bundle
 ROOT = Path(__file__).resolve().parents[2]
 OWN = ("compiler.errors", "compiler.runner", "compiler.preprocess")
 ALLOWED = {"runner": {"numpy", "onnxruntime", "PIL"}, "preprocess": {"numpy", "cv2", "PIL"}}
+ALLOWED_IN = {"openvino.py": {"openvino"}}  # and nowhere else
 
 # Refuses every module but the standard library, the named packages and our own three.
 GUARD = """
@@ -66,7 +67,8 @@ def test_every_import_statement_is_on_the_list(package: str) -> None:
                 names = [node.module or ""]
             for name in names:
                 top = name.split(".")[0]
-                known = top in sys.stdlib_module_names or top in ALLOWED[package]
+                allowed = ALLOWED[package] | ALLOWED_IN.get(path.name, set())
+                known = top in sys.stdlib_module_names or top in allowed
                 if not known and not name.startswith(OWN):
                     foreign.add(f"{path.name}: {name}")
     assert foreign == set()
@@ -83,3 +85,14 @@ def test_the_package_gives_the_runner_and_costs_nothing() -> None:
     with pytest.raises(AttributeError, match=r"'compiler.runner' has no attribute 'Walker'"):
         vars(compiler.runner)["__getattr__"]("Walker")
     assert compiler.runner.Runner.__module__ == "compiler.runner.load"
+
+
+def test_openvino_is_imported_only_when_it_is_asked_for(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from compiler.runner.load import Runner\n"
+        "from compiler import load_config, compile_model\n"
+        f"Runner({str(make_bundle(tmp_path))!r}, threads=1).close()\n"
+        "assert 'openvino' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -26,11 +27,11 @@ def read(text: str) -> Manifest:
     return Manifest.from_json(text, where="net/mod.json")
 
 
-def forge(manifest: Manifest, **changes: object) -> str:
-    """Text with other values and a checksum that fits them."""
-    data = json.loads(manifest.to_json())
-    del data["checksum"]
-    data.update(changes)
+def forge(manifest: Manifest, removed: Sequence[str] = (), /, **changes: object) -> str:
+    """Text with other values, or without some, and a checksum that fits them."""
+    data = json.loads(manifest.to_json()) | changes
+    for key in ("checksum", *removed):
+        del data[key]
     canonical = json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     data["checksum"] = hashlib.sha256(canonical.encode()).hexdigest()
     return json.dumps(data)
@@ -89,9 +90,15 @@ def test_an_edited_value_is_refused() -> None:
 
 
 def test_a_newer_format_is_refused_with_both_numbers() -> None:
-    with pytest.raises(BundleError, match=r"format 2 is newer than this modc reads \(1\)") as error:
-        read(forge(FULL, format=2, something={"of": "the future"}))
+    with pytest.raises(BundleError, match=r"format 3 is newer than this modc reads \(2\)") as error:
+        read(forge(FULL, format=3, something={"of": "the future"}))
     assert "install a newer modc" in error.value.fix
+
+
+def test_format_1_names_no_engine_and_has_fixed_sizes() -> None:
+    inputs = [{"name": "x", "shape": [1, 3, 4, 6], "dtype": "float32"}]
+    old = read(forge(FULL, ["engine"], format=1, inputs=inputs))
+    assert old == FULL
 
 
 @pytest.mark.parametrize(

@@ -119,4 +119,4 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 
 def test_names_are_stems_and_never_collide() -> None:
     images = [Path("x/a.jpg"), Path("x/a.png"), Path("x/a_2.png"), Path("b.png"), Path("y/a.jpg")]
-    assert result_names(images) == ["a", "a_2", "a_2_2", "b", "a_3"]
+    assert result_names(images) == ["a", "a_3", "a_2", "b", "a_4"]

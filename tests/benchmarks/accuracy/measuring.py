@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from compiler.pipeline.samples import Feeds
-from compiler.runner.onnxruntime import cpus
+from compiler.runner.cpu import cpus
 from compiler.verify.compare import Tensors
 from compiler.verify.metrics import Agreement
 from tests.benchmarks.accuracy.columns import COLUMNS

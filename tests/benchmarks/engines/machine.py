@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from compiler.errors import MissingRequirementError
-from compiler.pipeline.tune import CPU_FACTS, cpu_name
-from compiler.runner.onnxruntime import cpus
+from compiler.runner.cpu import CPUINFO, cpu_name, cpus
 
 PACKAGES = ("modc", "onnxruntime", "openvino", "nncf", "torch", "numpy")
 EXTRA = ("openvino", "nncf", "torch", "onnxscript")
@@ -43,7 +42,7 @@ def require_peers() -> None:
 
 def machine_facts() -> dict[str, Any]:  # Any: a JSON object
     """CPU, the flags that matter here, cores, memory and the day."""
-    lines = CPU_FACTS.read_text(encoding="utf-8").splitlines() if CPU_FACTS.exists() else []
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines() if CPUINFO.exists() else []
     known = {
         key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from compiler.pipeline.sessions import give_back_memory
-from compiler.runner.onnxruntime import cpus
+from compiler.runner.cpu import cpus
 from compiler.verify.metrics import Agreement
 from tests.benchmarks.engines.columns import COLUMNS, REFERENCE, Column
 from tests.benchmarks.engines.results import Measured

@@ -1,0 +1,1 @@
+"""Measure bundles: times, throughput, memory and energy, with their spread."""

@@ -1,0 +1,1 @@
+"""The commands and the Python module of the published instructions, on a bundle."""
