@@ -1,0 +1,181 @@
+"""Operators of a graph: the image operator of a vdsp JSON, pass-through for tokens, the model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from compiler.compat.vaststreamx.containers import Array, Image, Tensor
+from compiler.compat.vaststreamx.enums import AttrKey, ImageFormat, OpType, TypeFlag
+from compiler.compat.vaststreamx.images import as_rgb
+from compiler.compat.vaststreamx.model import Model
+from compiler.compat.vaststreamx.refusal import refusal
+from compiler.compat.vaststreamx.tiles import is_tiled, to_tiles
+from compiler.preprocess.chain import Chain
+from compiler.preprocess.checks import Shape
+from compiler.preprocess.vdsp import VdspParams, read_vdsp
+from compiler.preprocess.vdsp_json import load_json
+
+_FIELDS: Final = frozenset(item.name for item in fields(VdspParams))
+_CHAINS: Final = 256  # kept; a script may set new sizes for every image
+
+
+class Operator:
+    """What a graph does with a sample.
+
+    Args:
+        op_type: Only `OpType.BERT_EMBEDDING_OP`, which hands tokens on, can be made without a JSON.
+
+    Raises:
+        BundleError: Another type.
+    """
+
+    def __init__(self, op_type: OpType) -> None:
+        if op_type is not OpType.BERT_EMBEDDING_OP:
+            raise refusal(
+                "Operator",
+                f"{op_type!r} given",
+                "load image operators with load_ops_from_json_file",
+            )
+        self.op_type: OpType = op_type
+
+    @staticmethod
+    def load_ops_from_json_file(path: str | Path) -> "list[Operator]":
+        """The operator that a vdsp JSON describes, in a list.
+
+        Raises:
+            BuildFileError: The file cannot be read or used.
+        """
+        params = read_vdsp(path)
+        if not params.reads_images:
+            return [Operator(OpType.BERT_EMBEDDING_OP)]
+        config = load_json(Path(path)).get("OpConfig")
+        return [BuildInOperator(params, config if isinstance(config, Mapping) else {})]
+
+    def cast_to_buildin_operator(self) -> "BuildInOperator":
+        """This operator, if it is an image operator.
+
+        Raises:
+            BundleError: It is none.
+        """
+        raise refusal(
+            "Operator.cast_to_buildin_operator",
+            f"{self.op_type.name} has no attributes",
+            "cast image operators (op_type >= 100)",
+        )
+
+
+class BuildInOperator(Operator):
+    """An image operator: what a vdsp JSON says, and what the script changes of it.
+
+    Args:
+        params: The JSON.
+        config: Its `OpConfig`, for attributes that have no effect here.
+    """
+
+    def __init__(self, params: VdspParams, config: Mapping[str, Any]) -> None:
+        self.op_type = OpType[params.op_type]
+        self.params = params
+        # Any: numbers, enumerations, lists
+        self._attributes: dict[AttrKey, Any] = {
+            key: config[key.value] for key in AttrKey if key.value in config
+        }
+        self._attributes[AttrKey.IIMAGE_FORMAT] = ImageFormat[params.iimage_format]
+
+    def cast_to_buildin_operator(self) -> "BuildInOperator":
+        return self
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Values by name of the key, such as "OIMAGE_WIDTH"; only those that are set."""
+        return {key.name: value for key, value in self._attributes.items()}
+
+    def get_attribute(self, key: AttrKey, index: int | None = None) -> Any:
+        """The value of an attribute, or one element of a list.
+
+        Raises:
+            BundleError: The attribute is not set.
+        """
+        if key not in self._attributes:
+            raise refusal(
+                "Operator.get_attribute",
+                f"{key.name} is not set",
+                f"set are {', '.join(sorted(self.attributes))}",
+            )
+        value = self._attributes[key]
+        return value if index is None else value[index]
+
+    def set_attribute(self, attributes: Mapping[AttrKey, object]) -> None:
+        """Change attributes for the calls of `run_sync` and `run_async` that follow."""
+        known = {
+            key.name.lower(): _plain(value)
+            for key, value in attributes.items()
+            if key.name.lower() in _FIELDS
+        }
+        self.params = replace(self.params, **known)
+        self._attributes |= attributes
+
+    def execute(
+        self,
+        tensors: Sequence[Image],
+        output_info: Sequence[tuple[Sequence[int], TypeFlag]],
+    ) -> list[Tensor]:
+        """Prepare images without a graph.
+
+        Args:
+            tensors: Images.
+            output_info: Shape and type of each result: [C, H, W] or [1, C, H, W], or the shape of
+                its tiles.
+
+        Raises:
+            BundleError: A shape of another number of elements.
+            CalibrationError: An image that does not fit the operator.
+        """
+        chain = chain_of(self.params, None)
+        prepared = [chain(as_rgb(image, self.params.color_space)) for image in tensors]
+        return [
+            _as_declared(array, shape, flag)
+            for array, (shape, flag) in zip(prepared, output_info, strict=True)
+        ]
+
+
+class ModelOperator:
+    """The model of a graph."""
+
+    op_type = OpType.MODEL_OP
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+
+@lru_cache(maxsize=_CHAINS)
+def chain_of(params: VdspParams, shape: Shape | None, *, normalize: bool = True) -> Chain:
+    """The preprocessing of an operator, made once for many images."""
+    return params.chain(shape, normalize=normalize)
+
+
+def _plain(value: object) -> Any:
+    """A script's value as `VdspParams` holds it."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list | tuple | np.ndarray):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _as_declared(array: Array, shape: Sequence[int], flag: TypeFlag) -> Tensor:
+    values = array.astype(flag.value)
+    result = to_tiles(values) if is_tiled(shape) else values
+    if result.size != np.prod(shape):
+        raise refusal(
+            "Operator.execute",
+            f"output_info {list(shape)} given for a result of {list(array.shape)}",
+            "give the shape of the result",
+        )
+    return Tensor(result.reshape(shape))
