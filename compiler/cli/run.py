@@ -17,7 +17,7 @@ from compiler.config.paths import resolve_input, resolve_output
 from compiler.errors import BuildFileError, BundleError, CalibrationError
 from compiler.pipeline.build_diff import changed_keys
 from compiler.runner.cpu import cpus
-from compiler.runner.engine import EngineChoice, Tensor
+from compiler.runner.engine import EngineChoice, Provider, Tensor
 from compiler.runner.load import Runner
 from compiler.runner.manifest import STEM, Manifest, Preprocessing, TensorSpec
 from compiler.runner.preprocessing import find_chain
@@ -46,7 +46,7 @@ class Options:
     engine: EngineChoice | None = None
     threads: int | None = None
     instances: int | None = None
-    providers: Sequence[str] | None = None
+    providers: Sequence[Provider] | None = None
     vdsp_params: Path | None = None
     allow_custom_code: bool = False
     quiet: bool = False

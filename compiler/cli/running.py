@@ -36,7 +36,10 @@ def run(
         ),
     ] = None,
     provider: Annotated[
-        list[str] | None, typer.Option(help="ONNX Runtime execution provider, in order.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]", help="ONNX Runtime execution provider, in order."
+        ),
     ] = None,
     vdsp_params: Annotated[
         Path | None,
@@ -58,12 +61,13 @@ def run(
     """
     from compiler.cli.run import Options
     from compiler.cli.run import run as command
+    from compiler.runner.parse_provider import parse_provider
 
     options = Options(
         engine=engine,
         threads=threads,
         instances=instances,
-        providers=provider,
+        providers=[parse_provider(text) for text in provider] if provider else None,
         vdsp_params=vdsp_params,
         allow_custom_code=allow_custom_code,
         quiet=quiet,
@@ -92,9 +96,7 @@ def bench(
     instances: Annotated[
         str, typer.Option(metavar="LIST", help="Requests at the same time.")
     ] = "1",
-    batch: Annotated[
-        str, typer.Option(metavar="LIST", help="Samples per request.")
-    ] = "1",
+    batch: Annotated[str, typer.Option(metavar="LIST", help="Samples per request.")] = "1",
     image: Annotated[
         Path | None, typer.Option(help="Image to feed; else seeded random values.")
     ] = None,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from compiler import Runner
 from compiler.cli.app import main
+from tests.support.bundles import make_bundle
 from tests.support.project import Project, make_project
 
 
@@ -176,3 +177,15 @@ def _modc(*arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
     return int(exit_.value.code or 0)
+
+
+def test_a_provider_takes_options_and_a_wrong_one_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_bundle(tmp_path)
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    arguments = ["run", "-m", str(folder), str(tmp_path / "a.png"), "-o", str(tmp_path / "out")]
+    assert _modc(*arguments, "--provider", "CPU") == 0
+    assert _modc(*arguments, "--provider", "CPU:device_id") == 2
+    assert "write NAME, or NAME:key=value" in capsys.readouterr().err
+    assert _modc(*arguments, "--provider", "Abacus:beads=10") == 7

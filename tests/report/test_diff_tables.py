@@ -186,7 +186,8 @@ def test_the_verdict_is_one_line() -> None:
 def test_facts_hold_every_field_and_the_ratios() -> None:
     facts = json.loads(json.dumps(diff_facts(DIFF)))
     assert facts["identical"] is False
-    assert facts["a"]["inputs"] == [
+    given = {"name": "x", "shape": [1, 3, 4, 4], "dtype": "float32", "bounds": []}
+    assert facts["a"]["inputs"] == [given]
         {"name": "x", "shape": [1, 3, 4, 4], "dtype": "float32", "bounds": []}
     ]
     assert facts["graph"]["operators"]["Relu"] == [1, 2]
