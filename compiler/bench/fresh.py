@@ -28,6 +28,7 @@ from compiler.bench.statistics import Spread, spread_of
 from compiler.errors import BundleError
 from compiler.runner.engine import EngineName
 from compiler.runner.read import Bundle
+from compiler.runner.user_cache import kept_folders
 
 Start: TypeAlias = Literal["cold", "warm", "nothing kept"]
 STARTS: Final[tuple[Start, ...]] = ("cold", "warm", "nothing kept")
@@ -167,9 +168,11 @@ def memory_by_kind(folder: Path, held: Sequence[Held]) -> dict[str, Memory] | No
     """Memory of processes, added up, by what their pages are; None as `memory_by_file`.
 
     Returns:
-        "bundle" (pages of its files, which processes share), "libraries" (of all other files) and
-        "anonymous" (heap, tensors, and weights that the engine holds in a form of its own).
+        "bundle" (pages of its files, and of those that the engine made of them and keeps in the
+        user's cache; processes share both), "libraries" (of all other files) and "anonymous" (heap,
+        tensors, and weights that the engine holds in a form of its own).
     """
+    folders = {folder.resolve(), *kept_folders()}
     kinds: dict[str, list[Memory]] = {"bundle": [], "libraries": [], "anonymous": []}
     for one in held:
         files = memory_by_file(one.process)
@@ -178,7 +181,7 @@ def memory_by_kind(folder: Path, held: Sequence[Held]) -> dict[str, Memory] | No
         for name, memory in files.items():
             if not name.startswith("/"):
                 kind = "anonymous"
-            elif Path(name).parent == folder.resolve():
+            elif not folders.isdisjoint(Path(name).parents):
                 kind = "bundle"
             else:
                 kind = "libraries"

@@ -115,7 +115,9 @@ def cache_prune(
         float | None,
         typer.Option(min=0, metavar="DAYS", help="Remove what was not used for so long."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Remove everything, also what the runner keeps.")
+    ] = False,
 ) -> None:
     """Remove entries; without options, those beyond the limit that builds keep to anyway.
 

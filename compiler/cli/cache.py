@@ -11,6 +11,7 @@ from compiler.cli.tables import print_table
 from compiler.errors import BuildFileError
 from compiler.pipeline.cache import StageCache, default_folder
 from compiler.report.cache import cache_facts, cache_table
+from compiler.runner.user_cache import forget_kept, kept_bytes
 
 _SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(I?)B?", re.IGNORECASE)
 _OFF: Final = "the cache is off (MODC_CACHE)"
@@ -21,12 +22,14 @@ def show(*, as_json: bool) -> None:
     cache = StageCache(default_folder())
     entries = cache.entries()
     if as_json:
-        typer.echo(json.dumps(cache_facts(entries, cache.folder)))
+        typer.echo(json.dumps(cache_facts(entries, cache.folder) | {"runner": kept_bytes()}))
     elif cache.folder is None:
         typer.echo(_OFF)
     else:
         print_table(cache_table(entries, datetime.now(UTC)))
         typer.echo(f"in {cache.folder}")
+        for name, size in kept_bytes().items():
+            typer.echo(f"the runner keeps {size / 2**20:.2f} MiB: {name}")
 
 
 def prune(max_size: str | None, older_than: float | None, *, everything: bool) -> None:
@@ -35,7 +38,7 @@ def prune(max_size: str | None, older_than: float | None, *, everything: bool) -
     Args:
         max_size: Size to leave, such as "1GiB"; None, without another wish, is the usual limit.
         older_than: Days without use.
-        everything: Remove all entries.
+        everything: Remove all entries, and what the runner keeps.
 
     Raises:
         BuildFileError: `max_size` is no size.
@@ -45,6 +48,8 @@ def prune(max_size: str | None, older_than: float | None, *, everything: bool) -
     if limit is None and older_than is None and not everything:
         limit = cache.limit
     freed = cache.prune(max_bytes=limit, older_than_days=older_than, everything=everything)
+    if everything:
+        freed += forget_kept()
     if cache.folder is None:
         typer.echo(_OFF)
     else:

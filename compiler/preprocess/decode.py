@@ -108,7 +108,8 @@ def _refusals(where: str) -> Iterator[None]:
         raise CalibrationError(
             "not an image in a known format",
             where=where,
-            fix="remove the file, or set dataset.sampler.suffix to that of the images",
+            fix="remove the file, or convert it to PNG or JPEG; a data set takes only files "
+            "that end in dataset.sampler.suffix",
         ) from None
     except Exception as error:  # decoders of damaged bytes raise many classes
         raise CalibrationError(

@@ -12,6 +12,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+KINDS: Final = ("onnxruntime", "openvino", "engines")
+"""Folders of what loading a bundle leaves: what engines make of it, and which one is faster."""
+
 _DIGEST_BYTES: Final = 32
 _SUMS: Final = "crc32.json"
 _CHUNK: Final = 1 << 20
@@ -47,6 +50,28 @@ def cache_folder(name: str, *, chosen: str) -> Path | None:
         return Path(choice).expanduser().absolute() / chosen if choice not in ("", "off") else None
     except RuntimeError:
         return None
+
+
+def kept_folders() -> list[Path]:
+    """The folders of `KINDS` that are there."""
+    folders = [cache_folder(name, chosen=name) for name in KINDS]
+    return [folder for folder in folders if folder is not None and folder.is_dir()]
+
+
+def kept_bytes() -> dict[str, int]:
+    """Bytes in each folder of `KINDS` that is there."""
+    return {folder.name: _size(folder) for folder in kept_folders()}
+
+
+def forget_kept() -> int:
+    """Remove the folders of `KINDS`; returns their bytes.
+
+    Sessions that are open keep what they have mapped.
+    """
+    freed = sum(kept_bytes().values())
+    for folder in kept_folders():
+        _remove(folder)
+    return freed
 
 
 class KeptFiles:
@@ -214,4 +239,7 @@ def _remove(path: Path) -> None:
 
 
 def _size(path: Path) -> int:
-    return sum(_size(one) for one in path.iterdir()) if path.is_dir() else path.stat().st_size
+    try:
+        return sum(map(_size, path.iterdir())) if path.is_dir() else path.stat().st_size
+    except FileNotFoundError:  # another process has just removed it
+        return 0

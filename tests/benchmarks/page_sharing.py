@@ -2,8 +2,9 @@
 
     python tests/benchmarks/page_sharing.py deploy_weights/unet3p_full_int8 --out build/bench
 
-Each row is a way to open the bundle's graph: as the runner does, or without one of the reasons for
-which an engine copies weights into memory of its own. Two fresh processes open the graph that way
+Each row is a way to open the bundle's graph: as the runner does, with what it keeps in the user's
+cache or without, or without one of the reasons for which an engine copies weights into memory of
+its own. Two fresh processes open the graph that way
 and run it a few times; then the system says of every page whether both map it. Latencies are from
 all ways in turns, in one more process (see `compiler.bench.turns`). Results: `page_sharing.json`
 and `page_sharing.md` in the folder.
@@ -11,12 +12,14 @@ and `page_sharing.md` in the folder.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -39,6 +42,7 @@ from tests.benchmarks.engines.tables import table
 MIB: Final = 2**20
 RUNS: Final = 3
 DATA: Final = "mod.params"
+CACHE: Final = "cache"
 UNPACKED: Final = MappingProxyType({"session.disable_prepacking": "1"})
 
 
@@ -50,6 +54,7 @@ class Way:
         engine: What runs it.
         title: In words.
         config: Entries of ONNX Runtime's session configuration; None opens as the runner does.
+        kept: Whether the runner may keep what the engine has made of the graph.
         arena: Whether ONNX Runtime keeps the memory of activations between runs.
         optimized: Whether to open the graph that ONNX Runtime has optimized for this CPU and
             written before, so that no optimization is left to rewrite a weight.
@@ -58,23 +63,24 @@ class Way:
     engine: EngineName
     title: str
     config: Mapping[str, str] | None = None
+    kept: bool = False
     arena: bool = True
     optimized: bool = False
 
 
 WAYS: Final[Mapping[str, Way]] = MappingProxyType(
     {
-        "ort": Way("onnxruntime", "as the runner"),
+        "ort": Way("onnxruntime", "as the runner", kept=True),
+        "ort_not_kept": Way("onnxruntime", "as the runner, nothing kept"),
         "ort_no_arena": Way("onnxruntime", "no arena", {}, arena=False),
         "ort_unpacked": Way("onnxruntime", "no prepacking", UNPACKED),
-        "ort_optimized": Way("onnxruntime", "optimized graph", {}, optimized=True),
         "ort_optimized_no_arena": Way(
             "onnxruntime", "optimized graph, no arena", {}, arena=False, optimized=True
         ),
         "ort_optimized_unpacked": Way(
             "onnxruntime", "optimized graph, no prepacking", UNPACKED, optimized=True
         ),
-        "openvino": Way("openvino", "as the runner"),
+        "openvino": Way("openvino", "as the runner", kept=True),
     }
 )
 
@@ -112,6 +118,7 @@ def main() -> None:
     for prefix in options.bundles:
         bundle = read_bundle(prefix)
         with tempfile.TemporaryDirectory() as scratch:
+            os.environ["MODC_CACHE"] = str(Path(scratch) / CACHE)
             found[bundle.manifest.name] = _measure(bundle, Path(scratch), options)
     machine = this_machine()
     facts = {"machine": asdict(machine), "threads": options.threads, "ways": {}, "bundles": {}}
@@ -130,7 +137,7 @@ def _measure(bundle: Bundle, scratch: Path, options: argparse.Namespace) -> dict
     ways = {key: WAYS[key] for key in options.ways}
     optimized = _write_optimized(bundle.model, scratch)
     models = {key: optimized if way.optimized else bundle.model for key, way in ways.items()}
-    memories = {key: _memories(models[key], key, options.threads) for key in ways}
+    memories = {key: _memories(models[key], key, options.threads, scratch) for key in ways}
     feeds = random_feeds(bundle.manifest.inputs)
     with ExitStack() as stack:
         contestants = []
@@ -159,12 +166,18 @@ def _measure(bundle: Bundle, scratch: Path, options: argparse.Namespace) -> dict
     }
 
 
-def _memories(model: Path, key: str, threads: int) -> tuple[dict[str, Memory], dict[str, Memory]]:
-    """Of one process, then of two."""
+def _memories(
+    model: Path, key: str, threads: int, scratch: Path
+) -> tuple[dict[str, Memory], dict[str, Memory]]:
+    """Of one process, then of two, that find what an earlier one has kept."""
+    with _held(model, key, threads):
+        pass
+    kept = list((scratch / CACHE / "onnxruntime").glob("*/"))
+    folder = kept[0] if kept and key == "ort" else model.parent
     with _held(model, key, threads) as first:
-        alone = memory_by_kind(model.parent, [first])
+        alone = memory_by_kind(folder, [first])
         with _held(model, key, threads) as second:
-            together = memory_by_kind(model.parent, [first, second])
+            together = memory_by_kind(folder, [first, second])
     if alone is None or together is None:
         raise SystemExit("this system tells no process's pages: run the benchmark on Linux")
     return alone, together
@@ -195,7 +208,8 @@ def _hold(model: Path, way: Way, threads: int) -> None:
 
 def _open(model: Path, way: Way, threads: int) -> Callable[[Feeds], object]:
     if way.config is None:
-        return open_session(way.engine, model, threads=threads).run
+        digest = sha256(model.read_bytes()).hexdigest() if way.kept else None
+        return open_session(way.engine, model, threads=threads, digest=digest).run
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

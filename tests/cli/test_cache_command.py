@@ -106,7 +106,8 @@ def test_a_cache_that_is_off_says_so(
     assert _modc("cache", "prune", "--all") == 0
     assert capsys.readouterr().out == "the cache is off (MODC_CACHE)\n" * 2
     assert _modc("cache", "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"folder": None, "bytes": 0, "entries": []}
+    off = {"folder": None, "bytes": 0, "entries": [], "runner": {}}
+    assert json.loads(capsys.readouterr().out) == off
 
 
 def test_an_empty_cache_is_no_mistake(
@@ -117,3 +118,19 @@ def test_an_empty_cache_is_no_mistake(
     assert "0 entries" in capsys.readouterr().out
     assert _modc("cache", "prune") == 0
     assert not (tmp_path / "none").exists()
+
+
+def test_what_the_runner_keeps_is_shown_and_goes_with_everything(
+    cache: StageCache, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cache.folder is not None
+    kept = cache.folder / "openvino"
+    kept.mkdir()
+    (kept / "a.blob").write_bytes(bytes(1 << 20))
+    assert _modc("cache") == 0
+    assert "the runner keeps 1.00 MiB: openvino" in capsys.readouterr().out
+    assert _modc("cache", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["runner"] == {"openvino": 1 << 20}
+    assert _modc("cache", "prune", "--all") == 0
+    assert "freed 5.0" in capsys.readouterr().out
+    assert not kept.exists()

@@ -188,8 +188,6 @@ def test_facts_hold_every_field_and_the_ratios() -> None:
     assert facts["identical"] is False
     given = {"name": "x", "shape": [1, 3, 4, 4], "dtype": "float32", "bounds": []}
     assert facts["a"]["inputs"] == [given]
-        {"name": "x", "shape": [1, 3, 4, 4], "dtype": "float32", "bounds": []}
-    ]
     assert facts["graph"]["operators"]["Relu"] == [1, 2]
     assert facts["graph"]["changed"][0]["b"] == ["Conv", "Concat", "Conv"]
     assert facts["build"]["keys"][1] == {"key": "verify.samples", "a": None, "b": 3}
