@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -18,15 +18,19 @@ from typer.core import TyperGroup
 
 from compiler import load_config
 from compiler.cli.app import app
+from compiler.cli.vamp import app as vamp
 from compiler.config.schema import reference
+from compiler.preprocess.vdsp import read_vdsp
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
-PROGRAMS = ("modc", "vamc", "compile")
+PROGRAMS = {"modc": app, "vamc": app, "compile": app, "vamp": vamp}
 OWN_NETWORK = ROOT / "docs/how_to/own_network.md"
+EXISTING = ROOT / "docs/how_to/existing_documentation.md"
+SCRIPTS = "tests/compat/scripts"
 
 
 def _name(page: Path) -> str:
@@ -39,22 +43,21 @@ def _blocks(page: Path, language: str) -> list[str]:
 
 
 def _commands(page: Path) -> Iterator[list[str]]:
-    """Commands of modc in shell blocks and between backticks, as words up to a pipe or the like."""
+    """Commands in shell blocks and between backticks, as words up to a pipe or the like."""
     shell = [line for block in _blocks(page, "sh") for line in block.splitlines()]
     for line in shell + CODE.findall(FENCE.sub("", page.read_text("utf-8"))):
-        if not line.startswith(PROGRAMS):
-            continue
         for command in re.split(r" (?:&&|\||>) ", line):
-            words = shlex.split(command)
-            if words[0] in PROGRAMS:
-                yield ["compile", *words[1:]] if words[0] == "compile" else words[1:]
+            if command.partition(" ")[0] in PROGRAMS:
+                yield shlex.split(command)
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a clone in which the example was compiled."""
+    """A folder that looks like a clone in which the example was compiled, with the pages' JSON."""
     folder = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "build_configs", folder / "build_configs")
+    for part in ("build_configs", SCRIPTS):
+        shutil.copytree(ROOT / part, folder / part)
+    (folder / "unet3p-vdsp_params.json").write_text(_blocks(EXISTING, "json")[0])
     _run("compile build_configs/official_unet3p.yaml --quiet", folder)
     return folder
 
@@ -67,17 +70,26 @@ def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return done
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
-def test_every_command_of_the_readme_works(page: str, clone: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(  # the other README has the same commands: see below
+    ("page", "count", "drawn"),
+    [
+        ("README.md", 7, "out"),
+        ("docs/how_to/existing_documentation.md", 5, "drawn"),
+        ("docs/how_to/run.md", 4, "out"),
+    ],
+)
+def test_every_command_of_a_page_works(page: str, count: int, drawn: str, clone: Path) -> None:
+    shutil.rmtree(clone / drawn, ignore_errors=True)
     lines = [line for block in _blocks(ROOT / page, "sh") for line in block.splitlines()]
     commands = [line for line in lines if not line.startswith(("make ", "source "))]
-    assert len(commands) == 5
+    assert len(commands) == count
     for command in commands:
         _run(command, clone)
-    assert len(list((clone / "out").glob("*_overlay.png"))) == 50
+    assert len(list((clone / drawn).glob("*_overlay.png"))) == 50
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md", "docs/how_to/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/how_to/python.md", "docs/how_to/run.md"])
 def test_every_python_snippet_works(page: str, clone: Path) -> None:
     for snippet in _blocks(ROOT / page, "python"):
         done = subprocess.run(
@@ -99,7 +111,15 @@ def test_both_readmes_have_the_same_commands_and_links() -> None:
     assert links[0][1:] == links[1][1:]  # the first one leads to the other language
 
 
-@pytest.mark.parametrize("page", ["how_to/accuracy.md", "how_to/cache.md", "explanation/bundle.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "how_to/accuracy.md",
+        "how_to/cache.md",
+        "explanation/bundle.md",
+        "reference/vdsp_params.md",
+    ],
+)
 def test_the_first_command_of_a_page_works(page: str, clone: Path) -> None:
     command = _blocks(ROOT / "docs" / page, "sh")[0]
     assert _run(command, clone).stdout
@@ -107,14 +127,19 @@ def test_the_first_command_of_a_page_works(page: str, clone: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_command_and_option_exists(page: Path) -> None:
-    for words in _commands(page):
-        command: Any = typer.main.get_command(app)  # Any: typer's own copy of click has no types
+    for program, *words in _commands(page):
+        command: Any  # typer's own copy of click has no types
+        command = typer.main.get_command(PROGRAMS[program])
+        if program == "compile":
+            words = ["compile", *words]
         while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
             assert words[0] in command.commands, f"{page}: {words[0]}"
             command, words = command.commands[words[0]], words[1:]
+        own = takewhile(lambda word: not word.endswith(".py"), words)  # not those of a script
         known = {option for parameter in command.params for option in parameter.opts}
-        given = {word.partition("=")[0] for word in words if word.startswith("-")}
-        assert given <= {*known, "--help"}, f"{page}: {words}"
+        given = {word.partition("=")[0] for word in own if word.startswith("-")}
+        helps = command.context_settings.get("help_option_names", ["--help"])
+        assert given <= {*known, *helps}, f"{page}: {words}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -164,3 +189,22 @@ def test_the_build_file_of_the_how_to_page_is_valid(tmp_path: Path) -> None:
     (tmp_path / "my_network.yaml").write_text(document)
     config = load_config(tmp_path / "my_network.yaml", strict=True)
     assert config.name == "my_network_int8"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_json_is_a_vdsp_operator(page: Path, tmp_path: Path) -> None:
+    for number, snippet in enumerate(_blocks(page, "json")):
+        path = tmp_path / f"{number}.json"
+        path.write_text(snippet)
+        assert read_vdsp(path).chain((3, 128, 128)).ops
+
+
+def test_the_warning_that_a_page_shows_is_the_one_that_is_printed(clone: Path) -> None:
+    (warning,) = _blocks(EXISTING, "text")
+    json = (clone / "unet3p-vdsp_params.json").read_text().replace("RGB2BGR", "NO_CHANGE")
+    folder = clone / "other"
+    folder.mkdir()
+    (folder / "unet3p-vdsp_params.json").write_text(json)
+    bundle = clone / "deploy_weights/official_unet3p_int8/mod"
+    done = _run(f"vamp -m {bundle} --vdsp_params unet3p-vdsp_params.json --iterations 1", folder)
+    assert done.stderr == warning
