@@ -136,7 +136,7 @@ def draw_outputs(
         folder.mkdir(parents=True, exist_ok=True)
         for name, pair in zip(names, pairs, strict=True):
             arrays = _arrays(pair.file)
-            if arrays[0].ndim == 2:
+            if arrays[0].ndim == 2 and len(arrays[0]) == 1:
                 lines.append(f"{name}: {_largest(arrays[0][0], reading)}")
                 echo(lines[-1])
             else:

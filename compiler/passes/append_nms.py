@@ -3,7 +3,8 @@
 1. Boxes and scores are computed from the outputs (see `decode_boxes`); each box counts for its
    best class alone, as in the exports of these networks that suppress boxes themselves.
 2. The boxes of the highest scores are candidates; of equal scores, ONNX Runtime takes the first
-   as higher, OpenVINO any.
+   as higher, OpenVINO any. A score that is too low, or no number, which would disturb the order of
+   the others, counts as -1.
 3. NonMaxSuppression keeps those above the score threshold that overlap no kept one of their class
    with a higher score by more than the IoU threshold. YOLOv10 has no such duplicates: there the
    score threshold alone decides.
@@ -63,7 +64,7 @@ def append_nms(graph: gs.Graph, *, head: Head, detection: Detection) -> PassResu
     write = NodeWriter(graph, STEM)
     boxes = decode_boxes(write, head, detection)
     count = min(detection.candidates, head.boxes)
-    candidates = _candidates(write, boxes, count)
+    candidates = _candidates(write, boxes, count, detection)
     if detection.kind == "yolov10_nms":
         keys = _keys_above(write, candidates, count, detection)
     else:
@@ -74,9 +75,12 @@ def append_nms(graph: gs.Graph, *, head: Head, detection: Detection) -> PassResu
     return PassResult("append_nms", changed=1)
 
 
-def _candidates(write: NodeWriter, found: Boxes, count: int) -> Boxes:
+def _candidates(write: NodeWriter, found: Boxes, count: int, detection: Detection) -> Boxes:
     """The boxes of the highest scores, in order, as corners; scores and classes (1, K) float32."""
-    scores, chosen = _top(write, "candidates", found.scores, count)
+    above = _above(write, found.scores, detection)
+    no_score = write.constant("no_score", np.array(-1.0))
+    high = write.add("high_scores", "Where", [above, found.scores, no_score])
+    scores, chosen = _top(write, "candidates", high, count)
     numbers = write.add("numbers", "Squeeze", [chosen, _whole(write, "batch", [0])], np.int64)
     boxes = write.add("candidate_boxes", "Gather", [found.boxes, numbers], axis=1)
     if not found.corners:
@@ -94,8 +98,7 @@ def _keys_above(
     write: NodeWriter, candidates: Boxes, count: int, detection: Detection
 ) -> gs.Variable:
     """Keys (1, K) of the candidates whose scores are high enough."""
-    limit = write.constant("confidence", np.array(detection.confidence))
-    above = write.add("above", "Greater", [candidates.scores, limit], np.bool_)
+    above = _above(write, candidates.scores, detection)
     falling = write.constant("falling", np.arange(count, 0.0, -1.0)[None])
     return write.add("keys", "Where", [above, falling, write.constant("none", np.array(0.0))])
 
@@ -155,6 +158,12 @@ def _in_order(
         output.shape = [1, rows, 4 if values is candidates.boxes else 1]
         outputs.append(output)
     return outputs
+
+
+def _above(write: NodeWriter, scores: gs.Tensor, detection: Detection) -> gs.Variable:
+    limit = write.constant("confidence", np.array(detection.confidence))
+    # OpenVINO's Greater is true of NaN.
+    return write.add("above", "Less", [limit, scores], np.bool_)
 
 
 def _top(

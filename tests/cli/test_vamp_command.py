@@ -2,10 +2,15 @@
 
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,6 +24,7 @@ BASE = "-m deploy_weights/net/mod --vdsp_params ../build_in/vdsp_params/p.json"
 PLAIN = Options(
     prefix=Path("deploy_weights/net/mod"), vdsp_params=Path("../build_in/vdsp_params/p.json")
 )
+VAMP = (sys.executable, "-c", "from compiler.cli.vamp import main; main()")
 LIST = "--datalist npz_datalist.txt --path_output npz_output"
 LISTED: dict[str, Any] = {  # Any: options of all types
     "datalist": Path("npz_datalist.txt"),
@@ -256,6 +262,36 @@ def test_a_report_that_cannot_be_written(
 ) -> None:
     assert _vamp("-m deploy_weights/net/mod --iterations 1 -f absent/report.yaml") == 2
     assert "the report cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_result_that_cannot_be_printed(workspace: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*VAMP, *shlex.split("-m deploy_weights/net/mod --iterations 1")],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "vamp: the result cannot be printed: No space left on device\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_stopped_leaves_no_results(number: int, code: int, workspace: Path) -> None:
+    np.savez(workspace / "image.npz", np.zeros((3, 4, 6), np.uint8))
+    (workspace / "list.txt").write_text("image.npz\n" * 20_000)
+    with subprocess.Popen(
+        [*VAMP, *shlex.split("-m deploy_weights/net/mod --datalist list.txt --path_output out")],
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        end = time.monotonic() + 60
+        while not list(workspace.glob("out/*")) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait() == code
+    assert list((workspace / "out").iterdir()) == []
 
 
 def test_verbose_tells_of_the_process(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

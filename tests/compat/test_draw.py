@@ -197,6 +197,21 @@ def test_boxes_stop_at_the_first_unused_row(
     assert (image[:, 42:] == 100).all()
 
 
+def test_rows_without_finite_numbers_are_not_drawn(workspace: Path) -> None:
+    make_bundle(workspace / "deploy")
+    classes, scores = np.array([0, 0, np.nan])[None, :, None], np.full((1, 3, 1), 0.9)
+    boxes = np.array([[np.nan, 1, 4, 3], [1, 1, np.inf, 3], [1, 1, 4, 3]])[None]
+    write_outputs(workspace / "out", *[[classes, scores, boxes]] * 2)
+    assert decode("out --datalist list.txt -m deploy/net -o drawn") == 0
+    assert (colours_of(workspace / "drawn" / "one_boxes.png") == 100).all()
+
+
+def test_infinite_logits_are_no_classes(workspace: Path) -> None:
+    np.savez(workspace / "out" / "output_000000.npz", np.array([[[[np.inf, -np.inf]]]]))
+    rule = guess_rule([workspace / "out" / "output_000000.npz"])
+    assert (rule.kind, rule.threshold) == ("binary", 0.0)
+
+
 def test_single_files_belong_to_the_line_of_their_number(workspace: Path) -> None:
     write_outputs(workspace / "out", [half(-1, 1)], [half(1, -1)])
     assert decode("out/output_000001.npz --datalist list.txt -o drawn") == 0
@@ -213,6 +228,7 @@ def test_single_files_belong_to_the_line_of_their_number(workspace: Path) -> Non
         ("out --datalist absent.txt -o drawn", "datalist cannot be read"),
         ("wrong --datalist list.txt -o drawn", "is no mask [1, C, H, W], no scores"),
         ("empty --datalist list.txt -o drawn", "no values in it"),
+        ("matrix --datalist list.txt -o drawn", "is no mask [1, C, H, W], no scores"),
         ("single --datalist list.txt -o drawn", "not a readable npz: a single array"),
         ("several --datalist list.txt -m deploy/net -o drawn", "expected [1, 1, H, W]"),
     ],
@@ -226,7 +242,7 @@ def test_what_does_not_belong_together_is_refused(
     make_bundle(
         workspace / "deploy", manifest=replace(MANIFEST, postprocessing=Postprocessing("binary"))
     )
-    shapes = {"wrong": (4, 4, 4), "empty": (1, 0), "several": (1, 2, 4, 6)}
+    shapes = {"wrong": (4, 4, 4), "matrix": (7, 21), "empty": (1, 0), "several": (1, 2, 4, 6)}
     for folder, shape in shapes.items():
         (workspace / folder).mkdir()
         write_outputs(workspace / folder, [np.zeros(shape)], [np.zeros(shape)])

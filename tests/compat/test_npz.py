@@ -1,5 +1,6 @@
 """`modc npz`: what image2npz.py does."""
 
+import errno
 from pathlib import Path
 
 import cv2
@@ -129,6 +130,46 @@ def test_two_images_for_one_npz_are_refused_before_anything_is_written(tmp_path:
     with pytest.raises(CalibrationError, match=r"a\.jpg and .*a\.png would both become a\.npz"):
         write_npz(images, tmp_path / "images", tmp_path / "npz", tmp_path / "list.txt")
     assert not (tmp_path / "npz").exists()
+
+
+def test_a_list_of_images_may_name_any_folder(tmp_path: Path) -> None:
+    (image,) = write_images(tmp_path / "elsewhere", ["cats/a.png"])
+    (tmp_path / "lists").mkdir()
+    text = tmp_path / "lists" / "images.txt"
+    text.write_text(f"{image}\n")
+    target, written = tmp_path / "npz", tmp_path / "list.txt"
+    paths = ("--dataset_path", text, "--target_path", target, "--text_path", written)
+    assert _modc("npz", *paths) == 0
+    assert written.read_text() == f"{target}/cats/a.npz\n"
+
+
+def test_a_name_with_a_line_break_does_not_fit_into_the_list(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", ["a\nb.png"])
+    with pytest.raises(CalibrationError, match="does not fit into a line of the list"):
+        write_npz(images, tmp_path / "images", tmp_path / "npz", tmp_path / "list.txt")
+
+
+def test_patterns_that_leave_out_every_image_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path / "images", ["a.png", "b.png"])
+    assert _npz(tmp_path, "--skip", "*.png") == 4
+    assert "--skip leaves out all 2 images" in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_no_part_of_an_npz(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = write_images(tmp_path / "images", ["a.png"])
+
+    def full(file: Path, **_: object) -> None:
+        file.write_bytes(b"PK")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(CalibrationError, match="No space left on device"):
+        write_npz(images, tmp_path / "images", tmp_path / "npz", tmp_path / "list.txt")
+    assert list((tmp_path / "npz").iterdir()) == []
 
 
 def test_no_image_and_no_place_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

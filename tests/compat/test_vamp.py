@@ -2,6 +2,8 @@
 
 import json
 import time
+import zipfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from compiler.bundle.write import new_bundle
 from compiler.compat.vamp.command import Options, run_vamp
 from compiler.compat.vamp.measure import Network, Stopwatch, Timed, run_in_order
+from compiler.compat.vamp.output import output_folder
 from compiler.compat.vamp.report import Settings, result_text
 from compiler.compat.vamp.samples import pixels_of
 from compiler.errors import BuildFileError, BundleError, CalibrationError, ModcError
@@ -290,6 +293,15 @@ def test_a_run_may_last_a_time_instead_of_a_number_of_samples(options: Options) 
     assert "  samples: 1024\n" not in text
 
 
+def test_the_shortest_time_runs_one_sample(options: Options) -> None:
+    assert "  samples: 1\n" in run(replace(options, datalist=None, seconds=1e-9))
+
+
+def test_an_image_that_memory_cannot_hold_is_refused(options: Options) -> None:
+    with pytest.raises(BuildFileError, match="Unable to allocate"):
+        run(replace(options, datalist=None, shapes=((3, 10**8, 10**8),)))
+
+
 def test_without_a_json_the_bundle_prepares_images_itself(options: Options) -> None:
     run(options)
     assert options.output is not None
@@ -345,6 +357,26 @@ def damage(kind: str, path: Path) -> None:
     elif kind == "npy":
         with path.open("wb") as file:
             np.save(file, np.zeros((3, 4, 6), np.uint8))
+    elif kind == "no arrays":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "no array")
+    elif kind == "encrypted":
+        first, entry = data.find(b"PK\x03\x04"), data.find(b"PK\x01\x02")
+        path.write_bytes(
+            b"".join(
+                [
+                    data[: first + 6],
+                    b"\1",
+                    data[first + 7 : entry + 8],
+                    b"\1",
+                    data[entry + 9 :],
+                ]
+            )
+        )
+    elif kind == "huge":
+        with zipfile.ZipFile(path, "w") as archive, archive.open("input_0.npy", "w") as file:
+            shape = {"descr": "|u1", "fortran_order": False, "shape": (3, 10**9, 10**9)}
+            np.lib.format.write_array_header_1_0(file, shape)
     elif kind == "objects":
         np.savez(path, input_0=np.array([{}], object))
     elif kind == "float":
@@ -364,6 +396,9 @@ def damage(kind: str, path: Path) -> None:
         ("flipped", "not a readable npz"),
         ("npy", "not a readable npz"),
         ("objects", "not a readable npz"),
+        ("no arrays", "files that are no arrays"),
+        ("encrypted", "not a readable npz: .*encrypted"),
+        ("huge", "not a readable npz: Unable to allocate"),
         ("float", "float32"),
         ("shape", r"\[3, 4, 6, 2\]"),
     ],
@@ -411,6 +446,39 @@ def test_inputs_are_never_taken_for_results(options: Options, tmp_path: Path) ->
     with pytest.raises(BuildFileError, match="it holds inputs of the datalist"):
         run(replace(options, output=tmp_path))
     assert (tmp_path / "output_000000.npz").exists()
+
+
+def test_results_of_an_earlier_run_do_not_outlive_a_failing_one(
+    options: Options, tmp_path: Path
+) -> None:
+    run(options)
+    damage("float", tmp_path / "input_0.npz")  # the one that the warm-up runs on
+    with pytest.raises(CalibrationError, match="float32"):
+        run(options)
+    assert options.output is not None
+    assert names(options.output) == []
+
+
+def test_another_run_in_the_same_folder_is_noticed(tmp_path: Path) -> None:
+    array = np.zeros((1, 2), np.float16)
+    with ExitStack() as stack:
+        write = stack.enter_context(output_folder(tmp_path / "out"))
+        write(0, [array])
+        with output_folder(tmp_path / "out"):  # deletes it
+            pass
+        write(1, [array])
+        with pytest.raises(BundleError, match="another program used it at the same time"):
+            stack.close()
+    assert names(tmp_path / "out") == []
+
+
+def test_only_line_feeds_end_a_line(options: Options, tmp_path: Path) -> None:
+    odd = tmp_path / "a\x85b\u2028c.npz"
+    (tmp_path / "input_0.npz").rename(odd)
+    (tmp_path / "list.txt").write_text(f"{odd}\r\n{tmp_path / 'input_1.npz'}", encoding="utf-8")
+    run(options)
+    assert options.output is not None
+    assert len(names(options.output)) == 2
 
 
 def test_an_output_that_is_no_folder(options: Options) -> None:

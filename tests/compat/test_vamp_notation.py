@@ -61,7 +61,7 @@ def test_every_notation_of_devices(text: str, expected: tuple[int, ...]) -> None
     assert parse_indices(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "-1", "3:0", "0:", "[0;2]", "cpu", "1.5"])
+@pytest.mark.parametrize("text", ["", "-1", "3:0", "0:", "[0;2]", "cpu", "1.5", "0:99999999999"])
 def test_what_is_no_list_of_numbers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a number, a range"):
         parse_indices(text)

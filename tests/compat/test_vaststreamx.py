@@ -1,5 +1,6 @@
 """Names, images, tensors and operators of `vaststreamx`."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -187,7 +188,7 @@ def test_functions_on_images_refuse_what_they_cannot_do() -> None:
 
 
 def test_an_image_operator_shows_what_its_json_says(tmp_path: Path) -> None:
-    path = vdsp_json(tmp_path, IimageFormat="BGR888", Mean=[1, 2, 3])
+    path = vdsp_json(tmp_path, IimageFormat="BGR888", NormaType="MINUSMEAN", Mean=[1, 2, 3])
     (operator,) = vsx.Operator.load_ops_from_json_file(path)
     assert operator.op_type >= 100
     assert operator.op_type is vsx.OpType.FUSION_OP_RGB_RESIZE_CVTCOLOR_NORM_TENSOR
@@ -201,6 +202,35 @@ def test_an_image_operator_shows_what_its_json_says(tmp_path: Path) -> None:
     built_in.set_attribute({vsx.AttrKey.IIMAGE_FORMAT: FORMATS.GRAY, vsx.AttrKey.MEAN: [4, 5, 6]})
     assert built_in.params.iimage_format == "GRAY"
     assert built_in.params.mean == (4, 5, 6)
+
+
+def test_attributes_are_set_by_the_rules_of_a_json(tmp_path: Path) -> None:
+    (operator,) = vsx.Operator.load_ops_from_json_file(vdsp_json(tmp_path))
+    built_in = operator.cast_to_buildin_operator()
+    built_in.set_attribute(
+        {
+            vsx.AttrKey.RESIZE_TYPE: int(vsx.ImageResizeType.NEAREST_CV),
+            vsx.AttrKey.COLOR_CVT_CODE: vsx.ColorCvtCode.BGR2RGB,
+            vsx.AttrKey.OIMAGE_WIDTH: np.int64(4),
+        }
+    )
+    assert built_in.params.resize_type == "NEAREST_CV"
+    assert built_in.params.color_cvt_code == "BGR2RGB"
+    before = built_in.params
+    with pytest.raises(BuildFileError, match="OimageWidth is 0; expected a whole number from 1"):
+        built_in.set_attribute({vsx.AttrKey.OIMAGE_WIDTH: 0})
+    assert built_in.params == before
+    assert built_in.get_attribute(vsx.AttrKey.OIMAGE_WIDTH) == 4
+
+
+def test_a_legacy_json_has_attributes_too(tmp_path: Path) -> None:
+    flat = {"vdsp_op_type": 301, "iimage_format": 5000, "oimage_width": 8, "oimage_height": 6}
+    flat |= {"resize_type": 6, "color_cvt_code": 2, "norma_type": 6}
+    (tmp_path / "flat.json").write_text(json.dumps(flat))
+    (operator,) = vsx.Operator.load_ops_from_json_file(tmp_path / "flat.json")
+    built_in = operator.cast_to_buildin_operator()
+    built_in.set_attribute({vsx.AttrKey.OIMAGE_WIDTH: 16})
+    assert (built_in.params.oimage_height, built_in.params.oimage_width) == (6, 16)
 
 
 def test_every_op_type_of_a_json_has_its_number() -> None:

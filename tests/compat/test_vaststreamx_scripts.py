@@ -198,7 +198,7 @@ def test_a_script_whose_main_thread_raises_ends_with_1_and_its_own_traceback(
     done = run_vsx(script, *classifier, cwd=tmp_path)
 
     assert done.returncode == 1
-    assert "the stream has ended: so has the main thread" in done.stdout
+    assert "the stream has ended" in done.stdout
     lines = done.stderr.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1].startswith(f'  File "{script}", line ')  # nothing of ours before it
@@ -230,6 +230,62 @@ def test_a_consumer_that_raises_ends_the_process(
     assert done.returncode == 1
     assert done.stdout == "waiting\n"
     assert "KeyError: 'absent'" in done.stderr
+
+
+def test_results_are_read_to_the_end_when_other_threads_go_on_without_the_main_one(
+    tmp_path: Path, classifier: tuple[Path, Path]
+) -> None:
+    script = write_script(
+        tmp_path,
+        """
+        import time
+
+        def produce():
+            for value in range(3):
+                time.sleep(0.7)  # longer than readers wait before they look at the main thread
+                stream.run_async([image_of(value)])
+
+        def consume():
+            count = 0
+            try:
+                while True:
+                    stream.get_operator_output(model)
+                    count += 1
+            except ValueError:
+                print(count)
+
+        threading.Thread(target=consume).start()
+        threading.Thread(target=produce).start()
+        """,
+    )
+
+    done = run_vsx(script, *classifier, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, "3\n")
+
+
+def test_a_reader_that_dies_of_the_end_leaves_the_process_alone(
+    tmp_path: Path, classifier: tuple[Path, Path]
+) -> None:
+    script = write_script(
+        tmp_path,
+        """
+        def consume():
+            while True:
+                stream.get_operator_output(model)
+
+        reader = threading.Thread(target=consume)
+        reader.start()
+        stream.close_input()
+        reader.join()
+        print("the work after it")
+        """,
+    )
+
+    done = run_vsx(script, *classifier, cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (0, "the work after it\n")
+    assert END in done.stderr
 
 
 def test_a_producer_thread_that_submits_a_wrong_sample_ends_the_process(

@@ -362,8 +362,8 @@ def test_a_stream_says_what_is_missing(tmp_path: Path) -> None:
 def test_a_reader_stops_when_the_main_thread_is_dead(
     classifier: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compiler.compat.vaststreamx.stream.main_thread_has_ended", lambda: True)
-    with pytest.raises(ValueError, match="so has the main thread"):
+    monkeypatch.setattr("compiler.compat.vaststreamx.stream.nobody_submits", lambda: True)
+    with pytest.raises(ValueError, match="the stream has ended"):
         classifier.stream.get_operator_output(classifier.model)
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compiler import Runner, compile_model, load_config
@@ -120,3 +121,29 @@ def test_int8_networks_lose_the_same_on_both_engines(
         points.append(result.verification.task.compiled)
     assert noise[1] == pytest.approx(noise[0], abs=0.5)
     assert points[1] == pytest.approx(points[0], abs=0.5)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared with real networks")
+def test_instances_of_an_int8_network_compute_the_same(tmp_path: Path) -> None:
+    """One OpenVINO graph with two streams does not, in most of its loads."""
+    config = load_config(
+        NETWORKS / "unet3p_human_128.yaml",
+        overrides=[
+            f"workspace.path={tmp_path}",
+            "dataset.sampler.get_data_num=4",
+            "verify={samples: 1}",
+        ],
+    )
+    build = compile_model(config)
+    x = np.random.default_rng(0).random((1, 3, 128, 128)).astype(np.float32)
+    with Runner(build.prefix, engine="openvino", threads=1) as runner:
+        (expected,) = runner.run(x).values()
+    for _ in range(4):
+        with (
+            Runner(build.prefix, engine="openvino", threads=1, instances=2) as runner,
+            runner.stream([x] * 8) as results,
+        ):
+            for result in results:
+                assert result.outputs is not None
+                (output,) = result.outputs.values()
+                np.testing.assert_array_equal(output, expected)

@@ -117,6 +117,19 @@ def test_boxes_of_different_classes_do_not_suppress_each_other(engine: Engine) -
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_scores_that_are_no_numbers_do_not_disturb_the_others(engine: Engine) -> None:
+    random = np.random.default_rng(0)
+    boxes, scores = _boxes(random, 12), _scores(random)
+    broken = random.random(CELLS) < 0.3
+    model, _ = _model(WHATS[1], (1, 4 + CLASSES, CELLS))
+    with_nan = np.where(broken[:, None], np.float32(np.nan), scores)
+    actual = _run(model, image_of({"output0": _joined(boxes, with_nan)}), engine)
+    without = np.where(broken[:, None], np.float32(0), scores)
+    for one, other in zip(actual, suppress(boxes, without, WHATS[1]), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_without_boxes_all_rows_are_minus_one(engine: Engine) -> None:
     model, _ = _model(WHATS[0], (1, 4 + CLASSES, CELLS))
     outputs = _run(model, image_of({"output0": np.zeros((1, 7, CELLS), np.float32)}), engine)

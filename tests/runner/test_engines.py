@@ -23,6 +23,7 @@ from compiler.runner.user_cache import KeptFiles
 from tests.support.bundles import MANIFEST, SHAPE, make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
+Shapes = Mapping[str, tuple[int, ...]]
 X = np.array([[1.5, -2.0, 0.0, 0.25]], np.float32)
 
 
@@ -159,6 +160,47 @@ def test_wrong_feeds_are_refused(
     with pytest.raises(Exception, match=r"."):  # engines' errors have no common base
         session.run(feeds)
     np.testing.assert_array_equal(session.run({"x": X})["y"], -X)
+
+
+OPEN_SIZES: dict[str, tuple[str, list[Shapes], Shapes]] = {
+    "of two inputs": (
+        "g (float[1, h] a, float[1, w] b) => (float[1, n] y) { y = Add(a, b) }",
+        [{"a": (1, 8), "b": (1, 8)}, {"a": (1, 6), "b": (1, 6)}],
+        {"a": (1, 9), "b": (1, 640)},
+    ),
+    "of a network that halves and doubles them": (
+        """g (float[1, 1, h, w] x) => (float[1, 2, p, q] y) <float[4] s = {1, 1, 2, 2}>
+        { d = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x)
+          u = Resize<mode = "nearest", coordinate_transformation_mode = "asymmetric",
+                     nearest_mode = "floor">(d, , s)
+          y = Concat<axis = 1>(x, u) }""",
+        [{"x": (1, 1, 8, 8)}, {"x": (1, 1, 6, 4)}],
+        {"x": (1, 1, 9, 9)},
+    ),
+    "of a network that counts its elements": (
+        "g (float[1, h, w] x) => (float[p, q] y) <int64[2] to = {-1, 16}> { y = Reshape(x, to) }",
+        [{"x": (1, 8, 8)}, {"x": (1, 4, 4)}],
+        {"x": (1, 9, 7)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPEN_SIZES)
+def test_open_sizes_that_the_network_cannot_take_are_refused(
+    name: str, engine: EngineName, tmp_path: Path
+) -> None:
+    text, right, wrong = OPEN_SIZES[name]
+    session = open_session(engine, write(tmp_path, text), threads=1)
+    for shapes in (*right, *right):
+        (y,) = session.run(_ones(shapes)).values()
+        assert y.size
+        assert set(np.unique(y)) <= {1.0, 2.0}
+        with pytest.raises(Exception, match=r"(?i)shape|dimension"):  # no common base
+            session.run(_ones(wrong))
+
+
+def _ones(shapes: Shapes) -> dict[str, NDArray[np.float32]]:
+    return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
 
 
 @pytest.mark.parametrize(

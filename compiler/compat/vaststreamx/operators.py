@@ -1,7 +1,6 @@
 """Operators of a graph: the image operator of a vdsp JSON, pass-through for tokens, the model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +16,10 @@ from compiler.compat.vaststreamx.refusal import refusal
 from compiler.compat.vaststreamx.tiles import is_tiled, to_tiles
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.checks import Shape
-from compiler.preprocess.vdsp import VdspParams, read_vdsp
+from compiler.preprocess.vdsp import VdspParams, parse_vdsp, read_vdsp
 from compiler.preprocess.vdsp_json import load_json
+from compiler.preprocess.vdsp_legacy import is_legacy, modernise
 
-_FIELDS: Final = frozenset(item.name for item in fields(VdspParams))
 _CHAINS: Final = 256  # kept; a script may set new sizes for every image
 
 
@@ -53,8 +52,9 @@ class Operator:
         params = read_vdsp(path)
         if not params.reads_images:
             return [Operator(OpType.BERT_EMBEDDING_OP)]
-        config = load_json(Path(path)).get("OpConfig")
-        return [BuildInOperator(params, config if isinstance(config, Mapping) else {})]
+        content = load_json(Path(path))
+        current = modernise(content) if is_legacy(content) else content
+        return [BuildInOperator(params, current.get("OpConfig", {}))]
 
     def cast_to_buildin_operator(self) -> "BuildInOperator":
         """This operator, if it is an image operator.
@@ -74,17 +74,13 @@ class BuildInOperator(Operator):
 
     Args:
         params: The JSON.
-        config: Its `OpConfig`, for attributes that have no effect here.
+        config: Its `OpConfig`.
     """
 
     def __init__(self, params: VdspParams, config: Mapping[str, Any]) -> None:
         self.op_type = OpType[params.op_type]
         self.params = params
-        # Any: numbers, enumerations, lists
-        self._attributes: dict[AttrKey, Any] = {
-            key: config[key.value] for key in AttrKey if key.value in config
-        }
-        self._attributes[AttrKey.IIMAGE_FORMAT] = ImageFormat[params.iimage_format]
+        self._config = dict(config)
 
     def cast_to_buildin_operator(self) -> "BuildInOperator":
         return self
@@ -92,7 +88,8 @@ class BuildInOperator(Operator):
     @property
     def attributes(self) -> dict[str, Any]:
         """Values by name of the key, such as "OIMAGE_WIDTH"; only those that are set."""
-        return {key.name: value for key, value in self._attributes.items()}
+        values = {key.name: self._config[key.value] for key in AttrKey if key.value in self._config}
+        return values | {AttrKey.IIMAGE_FORMAT.name: ImageFormat[self.params.iimage_format]}
 
     def get_attribute(self, key: AttrKey, index: int | None = None) -> Any:
         """The value of an attribute, or one element of a list.
@@ -100,24 +97,26 @@ class BuildInOperator(Operator):
         Raises:
             BundleError: The attribute is not set.
         """
-        if key not in self._attributes:
+        attributes = self.attributes
+        if key.name not in attributes:
             raise refusal(
                 "Operator.get_attribute",
                 f"{key.name} is not set",
-                f"set are {', '.join(sorted(self.attributes))}",
+                f"set are {', '.join(sorted(attributes))}",
             )
-        value = self._attributes[key]
+        value = attributes[key.name]
         return value if index is None else value[index]
 
     def set_attribute(self, attributes: Mapping[AttrKey, object]) -> None:
-        """Change attributes for the calls of `run_sync` and `run_async` that follow."""
-        known = {
-            key.name.lower(): _plain(value)
-            for key, value in attributes.items()
-            if key.name.lower() in _FIELDS
-        }
-        self.params = replace(self.params, **known)
-        self._attributes |= attributes
+        """Change attributes for the calls of `run_sync` and `run_async` that follow.
+
+        Raises:
+            BuildFileError: A value that has no meaning, as in a JSON.
+        """
+        config = self._config | {key.value: _plain(value) for key, value in attributes.items()}
+        content = {"OpType": self.op_type.name, "OpConfig": config}
+        self.params = parse_vdsp(content, self.params.source)
+        self._config = config
 
     def execute(
         self,
@@ -159,11 +158,11 @@ def chain_of(params: VdspParams, shape: Shape | None, *, normalize: bool = True)
 
 
 def _plain(value: object) -> Any:
-    """A script's value as `VdspParams` holds it."""
+    """A script's value as a JSON holds it."""
     if isinstance(value, Enum):
-        return value.name
+        return value.value
     if isinstance(value, list | tuple | np.ndarray):
-        return tuple(_plain(item) for item in value)
+        return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
     return value

@@ -29,8 +29,10 @@ from compiler.compat.vaststreamx.refusal import refusal
 from compiler.compat.vaststreamx.samples import Given, Parameters, Sample, Samples
 from compiler.compat.vaststreamx.threads import (
     POLL_SECONDS,
+    StreamEndError,
     fail,
-    main_thread_has_ended,
+    nobody_submits,
+    reading,
     watch_this_thread,
 )
 from compiler.runner.cpu import cpus
@@ -150,8 +152,8 @@ class Stream:
             For every sample of the call, the operator's tensors.
 
         Raises:
-            ValueError: The input is closed and everything was read, and at every later call; or
-                the main thread has ended.
+            ValueError: The input is closed and everything was read, and at every later call. When
+                the main thread has ended, and no thread is left to submit, the input is closed.
             BundleError: Nothing was registered by this name.
         """
         watch_this_thread()
@@ -161,7 +163,8 @@ class Stream:
                 f"{operator!r} is not registered",
                 "register it before build",
             )
-        return self._outputs[operator].get()
+        output = self._outputs[operator]
+        return output.get(self._parts.line.close if self._parts else output.end)
 
     def close_input(self) -> None:
         """Say that nothing more will be submitted."""
@@ -212,18 +215,20 @@ class _Output:
     def end(self) -> None:
         self._queue.put(_END)
 
-    def get(self) -> Item:
-        while True:
-            try:
-                item = self._queue.get(timeout=POLL_SECONDS)
-            except Empty:
-                if main_thread_has_ended():
-                    raise ValueError("the stream has ended: so has the main thread") from None
-                continue
-            if item is _END:
-                self.end()  # for further calls
-                raise ValueError("the stream has ended: input closed, every output read")
-            return item
+    def get(self, close: Callable[[], object]) -> Item:
+        """The next item; calls `close` when nothing can come any more."""
+        with reading():
+            while True:
+                try:
+                    item = self._queue.get(timeout=POLL_SECONDS)
+                except Empty:
+                    if nobody_submits():
+                        close()
+                    continue
+                if item is _END:
+                    self.end()  # for further calls
+                    raise StreamEndError("the stream has ended: every output was read")
+                return item
 
 
 def _infer(runner: Runner, feeds: Feeds) -> Done:

@@ -8,21 +8,47 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 from weakref import WeakSet
 
 from compiler.errors import ModcError
 
-POLL_SECONDS: Final = 0.5  # between two looks at the main thread
+POLL_SECONDS: Final = 0.5  # between two looks at the other threads
 
 _lock = threading.Lock()
 _users: "WeakSet[threading.Thread]" = WeakSet()
+_readers: "WeakSet[threading.Thread]" = WeakSet()
 
 
-def main_thread_has_ended() -> bool:
-    return not threading.main_thread().is_alive()
+class StreamEndError(ValueError):
+    """Everything was read; scripts catch a ValueError."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Count this thread as one that waits for results."""
+    thread = threading.current_thread()
+    with _lock:
+        _readers.add(thread)
+    try:
+        yield
+    finally:
+        with _lock:
+            _readers.discard(thread)
+
+
+def nobody_submits() -> bool:
+    """Whether the main thread has ended, and all that keep the process alive wait for results."""
+    main = threading.main_thread()
+    if main.is_alive():
+        return False
+    with _lock:
+        return all(
+            thread.daemon or thread is main or thread in _readers
+            for thread in threading.enumerate()
+        )
 
 
 def watch_this_thread() -> None:
@@ -54,12 +80,15 @@ def fail(error: BaseException) -> NoReturn:
 
 
 class _EndProcess:
-    """`threading.excepthook` that ends the process after a thread that uses a stream."""
+    """`threading.excepthook` that ends the process after a thread that uses a stream.
+
+    Not after one that has read everything: nobody waits for it.
+    """
 
     def __init__(self, previous: Callable[[threading.ExceptHookArgs], object]) -> None:
         self._previous = previous
 
     def __call__(self, args: threading.ExceptHookArgs) -> None:
         self._previous(args)
-        if args.thread in _users and not issubclass(args.exc_type, SystemExit):
+        if args.thread in _users and not issubclass(args.exc_type, SystemExit | StreamEndError):
             end_process(args.exc_value)
