@@ -90,7 +90,7 @@ def open_file(setting: Setting, *, path: Path, engine: EngineName, given: Feeds)
         given: What it is fed if that fits its inputs; else random values.
 
     Raises:
-        GraphError: It cannot be read, or the engine cannot load it.
+        GraphError: It cannot be read, or the engine cannot load or run it.
         MissingRequirementError: The engine is not installed.
     """
     specs = _inputs_of(path)
@@ -113,6 +113,15 @@ def open_file(setting: Setting, *, path: Path, engine: EngineName, given: Feeds)
         for sample in samples:
             session.run(sample)
 
+    try:
+        infer([feeds])
+    except Exception as error:  # as above
+        session.close()
+        raise GraphError(
+            f"{engine} cannot run it: {error}",
+            where=str(path),
+            fix="compare with a file whose inputs are those of the bundle",
+        ) from error
     return Network(engine, threads, setting.instances, feeds, infer, None, session.close)
 
 

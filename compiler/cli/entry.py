@@ -17,6 +17,9 @@ about running a bundle."""
 def start(app: typer.Typer, arguments: Sequence[str], *, name: str) -> None:
     """Run one command; ends the process unless the command just returns.
 
+    What the system refuses where no command foresees it, such as a look into a folder that is
+    locked, is an error as any other.
+
     Args:
         app: The commands.
         arguments: Without the program's name.
@@ -25,9 +28,18 @@ def start(app: typer.Typer, arguments: Sequence[str], *, name: str) -> None:
     _show_log()
     try:
         app(list(arguments), prog_name=name)
-    except ModcError as error:
-        print_error(error, as_json="--json" in arguments)
-        raise SystemExit(error.exit_code) from None
+    except (ModcError, OSError) as error:
+        told = error if isinstance(error, ModcError) else _refusal(error, name)
+        print_error(told, as_json="--json" in arguments)
+        raise SystemExit(told.exit_code) from None
+
+
+def _refusal(error: OSError, name: str) -> ModcError:
+    return ModcError(
+        f"the system refuses: {error.strerror or error}",
+        where=str(error.filename or name),
+        fix="check the path, its permissions and the space on its disk",
+    )
 
 
 def _show_log() -> None:

@@ -14,7 +14,7 @@ from compiler.config.dump import dump_config
 from compiler.config.load import load_config
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input, resolve_output
-from compiler.errors import BuildFileError, BundleError, CalibrationError
+from compiler.errors import BuildFileError, BundleError, CalibrationError, ModcError
 from compiler.pipeline.build_diff import changed_keys
 from compiler.runner.cpu import cpus
 from compiler.runner.engine import EngineChoice, Provider, Tensor
@@ -245,25 +245,21 @@ def _run_all(
     runner: Runner, files: Sequence[Path], load: Load, write: Write, folder: Path, options: Options
 ) -> int:
     """Run all files; one that fails is reported, and the others go on."""
-
-    def prepare(path: Path) -> dict[str, Tensor]:
-        try:
-            return runner.prepare(load(path))
-        except BundleError as error:  # it knows the bundle, but not the file
-            raise CalibrationError(error.what, where=str(path), fix=error.fix) from error
-
     failed = 0
     with (
         progress(quiet=options.quiet) as report,
         stream(
-            files, prepare=prepare, infer=runner.infer_many, instances=runner.instances
+            files,
+            prepare=lambda path: runner.prepare(load(path)),
+            infer=runner.infer_many,
+            instances=runner.instances,
         ) as results,
     ):
         names = result_names(files)
         for name, result in zip(names, results, strict=True):
             if result.error is not None:
                 failed += 1
-                print_error(result.error, as_json=False)
+                print_error(_of_file(result.error, result.source), as_json=False)
             elif result.outputs is not None:
                 write(name, result.source, result.outputs, runner.manifest)
             report("run", result.index + 1, len(files))
@@ -271,6 +267,13 @@ def _run_all(
         done = f"{len(files) - failed} of {len(files)}" if failed else f"{len(files)}"
         typer.echo(f"{done} image(s): results in {folder}")
     return CalibrationError.exit_code if failed else 0
+
+
+def _of_file(error: ModcError, file: Path) -> ModcError:
+    """Of what went wrong with a file, a BundleError knows the bundle alone."""
+    if isinstance(error, BundleError):
+        return CalibrationError(error.what, where=str(file), fix=error.fix)
+    return error
 
 
 def _say(text: str) -> None:

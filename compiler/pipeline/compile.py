@@ -219,6 +219,7 @@ def compile_model(
             what="the compiled network",
             fix="report this network; give it one fixed shape meanwhile",
             bfloat16=bfloat16,
+            engine=engine,
         )
         result = verify_network(
             reference,

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 import onnx_graphsurgeon as gs
 
 from compiler.config.model import BuildConfig, ends_of
+from compiler.errors import GraphError
 from compiler.graph.open_sizes import OpenSize, has_open_sizes, smallest_of
 from compiler.passes.fold_constants import fold_constants
 from compiler.passes.infer_shapes import infer_shapes
@@ -44,6 +45,9 @@ def size_at_largest(graph: gs.Graph, shapes: Shapes) -> None:
     Args:
         graph: As passes leave it, or as read from a file; only shapes and types change.
         shapes: Of the inputs; those that are static may be absent.
+
+    Raises:
+        GraphError: The network cannot have these sizes.
     """
     for tensor in graph.inputs:
         tensor.shape = [
@@ -52,7 +56,15 @@ def size_at_largest(graph: gs.Graph, shapes: Shapes) -> None:
         ]
     if not has_open_sizes(graph):
         return
-    infer_shapes(graph)
+    try:
+        infer_shapes(graph)
+    except ValueError as error:
+        sizes = ", ".join(f"{one.name} {list(map(int, one.shape))}" for one in graph.inputs)
+        raise GraphError(
+            f"the network does not run at its largest size, {sizes}: {error}",
+            where="frontend.shape",
+            fix="lower the largest size to one that the network accepts",
+        ) from error
     known = _sized(graph, int).tensors()
     for name, tensor in graph.tensors().items():
         if isinstance(tensor, gs.Variable) and name in known and known[name].shape is not None:

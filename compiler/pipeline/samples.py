@@ -16,6 +16,7 @@ from compiler.errors import BuildFileError, CalibrationError
 from compiler.graph.open_sizes import bounds_of, is_open, smallest_of
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.ops import CustomFunc, Normalize
+from compiler.runner.manifest import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 
@@ -221,19 +222,13 @@ def reads(chain: Chain | None, inputs: Sequence[Input]) -> list[Any] | None:  # 
 
 def image_loader(chain: Chain, image: Input) -> Callable[[Path], Feeds]:
     """Image file -> the network's only input."""
-    bounds = bounds_of(image.shape)
+    spec = TensorSpec(image.name, image.shape, image.dtype.name, bounds_of(image.shape))
 
     def load(path: Path) -> Feeds:
         tensor = chain(path)
-        if not all(
-            low <= size <= high for size, (low, high) in zip(tensor.shape, bounds, strict=True)
-        ):
-            declared = ", ".join(
-                f"{low}..{high}" if low < high else str(low) for low, high in bounds
-            )
+        if not spec.takes(tensor.shape):
             raise CalibrationError(
-                f"process_ops give [{', '.join(map(str, tensor.shape))}], the network's input is "
-                f"[{declared}]",
+                f"process_ops give {list(tensor.shape)}, the network's input is {spec}",
                 where=str(path),
                 fix="add a Resize to process_ops that gives a size in this range, widen "
                 "frontend.shape, or remove the image",

@@ -52,7 +52,12 @@ def open_model(
         try:
             return session.run(feeds)
         except Exception as error:  # ONNX Runtime's errors have no common base
-            raise _refusal(error, "run", engine) from error
+            sizes = ", ".join(f"{name} {list(one.shape)}" for name, one in feeds.items())
+            raise GraphError(
+                f"{_NAMES[engine]} cannot run it on {sizes}: {error}",
+                where="the network",
+                fix="give it samples whose sizes and values it can take",
+            ) from error
 
     try:
         yield run
@@ -80,7 +85,7 @@ def load_on(
     except ModcError:
         raise
     except Exception as error:  # engines' errors have no common base
-        raise _refusal(error, "load", engine) from error
+        raise _refusal(error, engine) from error
 
 
 def engine_version(engine: EngineName) -> str:
@@ -116,13 +121,13 @@ def load_model(
             in_turns=in_turns,
         )
     except Exception as error:  # ONNX Runtime's errors have no common base
-        raise _refusal(error, "load", "onnxruntime") from error
+        raise _refusal(error, "onnxruntime") from error
 
 
-def _refusal(error: Exception, action: str, engine: EngineName) -> GraphError:
+def _refusal(error: Exception, engine: EngineName) -> GraphError:
     name = _NAMES[engine]
     return GraphError(
-        f"{name} cannot {action} it: {error}",
+        f"{name} cannot load it: {error}",
         where="the network",
         fix=f"export it with element types and operators that {name} has on a CPU",
     )

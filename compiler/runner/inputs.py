@@ -79,6 +79,21 @@ class Inputs:
             raise self.refusal(f"{count} samples given in place of one")
         return next(samples)
 
+    def check(self, feeds: Mapping[str, Tensor]) -> None:
+        """Refuse what are no feeds of one sample: engines may compute with it all the same.
+
+        Raises:
+            BundleError: Wrong type, name, shape or dtype.
+        """
+        if not isinstance(feeds, Mapping):
+            raise self.refusal(f"{type(feeds).__name__} given; feeds are arrays by input name")
+        self._check_names(feeds)
+        for spec in self._specs:
+            array = feeds[spec.name]
+            self._check_array(spec, array)
+            if array.dtype != spec.dtype or not spec.takes(array.shape):
+                raise self._misfit(spec, array)
+
     def refusal(self, what: str) -> BundleError:
         """The error for a wrong input; it lists what the network takes."""
         return BundleError(
@@ -86,10 +101,8 @@ class Inputs:
         )
 
     def _from_tensors(self, given: Mapping[str, Tensor]) -> tuple[int, Iterator[Feeds]]:
-        expected = {spec.name: spec for spec in self._specs}
-        if set(given) != set(expected):
-            raise self.refusal(f"tensors {sorted(map(str, given))} given")
-        split = {name: self._split(expected[name], array) for name, array in given.items()}
+        self._check_names(given)
+        split = {spec.name: self._split(spec, given[spec.name]) for spec in self._specs}
         sizes = {name: len(samples) for name, samples in split.items()}
         if len(set(sizes.values())) != 1:
             raise self.refusal(f"batch sizes differ: {sizes}")
@@ -99,12 +112,22 @@ class Inputs:
         return count, ({name: one[i] for name, one in split.items()} for i in range(count))
 
     def _split(self, spec: TensorSpec, array: Tensor) -> list[Tensor]:
-        if not isinstance(array, np.ndarray):
-            raise self.refusal(f"{spec.name}: {type(array).__name__} given, not an array")
+        self._check_array(spec, array)
         samples = split_samples(spec, array)
         if samples is None:
-            raise self.refusal(f"{spec.name} {array.dtype}{list(array.shape)} given")
+            raise self._misfit(spec, array)
         return samples
+
+    def _check_names(self, given: Mapping[str, Tensor]) -> None:
+        if set(given) != {spec.name for spec in self._specs}:
+            raise self.refusal(f"tensors {sorted(map(str, given))} given")
+
+    def _check_array(self, spec: TensorSpec, array: Tensor) -> None:
+        if not isinstance(array, np.ndarray):
+            raise self.refusal(f"{spec.name}: {type(array).__name__} given, not an array")
+
+    def _misfit(self, spec: TensorSpec, array: Tensor) -> BundleError:
+        return self.refusal(f"{spec.name} {array.dtype}{list(array.shape)} given")
 
     def _is_image(self, array: Tensor) -> bool:
         if array.dtype != np.uint8:

@@ -53,7 +53,7 @@ class Runner:
         instances: Samples that will run at the same time, 1 to 1024, each with so many threads.
         providers: ONNX Runtime execution providers in order of preference, by full or short name
             ("CUDA"), alone or as (name, options); a plain string is one; None is the CPU. They
-            make ONNX Runtime the engine.
+            make ONNX Runtime the engine, unless `engine` names another, which is an error.
         vdsp_params: JSON of a vdsp operator to prepare images with, in place of the bundle's own
             preprocessing; where the two differ, the log warns with both formulas.
         check: Compare the contents of every file with its hash; False compares sizes only.
@@ -78,7 +78,8 @@ class Runner:
         check: bool = True,
         allow_custom_code: bool = False,
     ) -> None:
-        _check_count("threads", threads, prefix)
+        if threads is not None:
+            _check_count("threads", threads, prefix)
         _check_count("instances", instances, prefix)
         if engine not in (None, "auto", *ENGINES):
             raise BundleError(
@@ -128,7 +129,8 @@ class Runner:
 
         Raises:
             BundleError: Wrong type, name, shape or dtype (the error lists what is expected);
-                several samples where an output has no leading 1; or a run that fails.
+                several samples where an output has no leading 1, or has another size for each;
+                or a run that fails.
             CalibrationError: An image that cannot be read, or does not fit the preprocessing.
             MissingRequirementError: An image, and no image library is installed.
         """
@@ -153,15 +155,18 @@ class Runner:
         """Outputs by name for the feeds of one sample, as `prepare` gives them.
 
         Raises:
-            BundleError: The run fails, or the runner is closed.
+            BundleError: Wrong name, shape or dtype; the run fails, or the runner is closed.
         """
         session = self._session
         if session is None:
             raise self._error("the runner is closed", "run inside its 'with' block")
+        self._inputs.check(feeds)
         try:
             return session.run(feeds)
         except Exception as error:  # engines' errors have no common base
-            raise self._error(f"the network failed: {error}", "check the input tensors") from error
+            raise self._error(
+                f"the network failed: {error}", "check sizes and values of the inputs"
+            ) from error
 
     def infer_many(self, samples: Sequence[Mapping[str, Tensor]]) -> list[dict[str, Tensor]]:
         """Outputs of several samples: in one run where the batch dimension is open, else in turns.
@@ -170,7 +175,7 @@ class Runner:
             samples: Feeds, as `prepare` gives them.
 
         Raises:
-            BundleError: A run fails, or the runner is closed.
+            BundleError: As `infer`.
         """
         return run_together(self.infer, samples, most_together(self.inputs))
 
@@ -198,18 +203,23 @@ class Runner:
             early.
 
         Raises:
-            BundleError: instances, batch or queue is no positive number.
+            BundleError: instances, batch or queue is no positive number; or a single image or
+                sample in place of several.
         """
         from compiler.runner.stream import stream
 
+        instances = self.instances if instances is None else instances
         _check_count("instances", instances, self.bundle.prefix)
         _check_count("batch", batch, self.bundle.prefix)
-        _check_count("queue", queue, self.bundle.prefix)
+        if queue is not None:
+            _check_count("queue", queue, self.bundle.prefix)
+        if isinstance(items, str | bytes | Path | Mapping):
+            raise self._error(f"{type(items).__name__} given to stream", "give a list of samples")
         return stream(
             items,
             prepare=self.prepare,
             infer=self.infer_many,
-            instances=instances or self.instances,
+            instances=instances,
             batch=batch,
             queue=queue,
         )
@@ -238,7 +248,9 @@ class Runner:
         check: bool,
     ) -> tuple[EngineName, Session]:
         bfloat16 = bundle.manifest.quantization.get("dtype") == "bf16"
-        choice = engine or ("onnxruntime" if providers else bundle.manifest.engine)
+        choice = engine or bundle.manifest.engine
+        if providers and engine in (None, "auto"):
+            choice = "onnxruntime"
         if choice == "auto":
             from compiler.runner.choose_engine import choose
 
@@ -279,6 +291,12 @@ class Runner:
         for result in results:
             if result.shape[:1] != (1,):  # the declared shape was wrong
                 raise self._not_joinable(name, result.shape)
+            if result.shape != results[0].shape:
+                raise self._error(
+                    f"output {name} has shape {list(results[0].shape)} for one sample and "
+                    f"{list(result.shape)} for another, so that they cannot be joined",
+                    "run the samples one by one",
+                )
         return np.concatenate(results)
 
     def _not_joinable(self, name: str, shape: Sequence[int]) -> BundleError:
@@ -294,7 +312,7 @@ class Runner:
 
 def _check_count(name: str, count: object, prefix: str | Path) -> None:
     whole = isinstance(count, int) and not isinstance(count, bool)
-    if count is not None and not (whole and 1 <= count <= _MOST_THREADS):  # type: ignore[operator]  # whole says that it is a number
+    if not (whole and 1 <= count <= _MOST_THREADS):  # type: ignore[operator]  # whole says that it is a number
         raise BundleError(
             f"{name} {count!r} asked for",
             where=str(prefix),

@@ -46,9 +46,9 @@ class TensorSpec:
         return self.bounds or tuple((size, size) for size in self.shape)
 
     def takes(self, shape: Sequence[int]) -> bool:
-        """Whether an input may have this shape."""
+        """Whether an input may have this shape; an open size without bounds may be any."""
         return len(shape) == len(self.shape) and all(
-            smallest <= size <= largest
+            smallest < 0 or smallest <= size <= largest
             for size, (smallest, largest) in zip(shape, self.ranges, strict=True)
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from compiler.errors import MissingRequirementError
+from compiler.errors import BuildFileError, MissingRequirementError
 from compiler.runner.cpu import cpus
 from compiler.runner.engine import Provider, Tensor
 from compiler.runner.optimized_graph import CPU, Options, open_kept, write_graph
@@ -147,14 +147,22 @@ def _record(options: Options, folder: Path) -> None:
 
 
 def _resolve(provider: Provider) -> tuple[str, dict[str, object]]:
-    name, options = (provider, {}) if isinstance(provider, str) else provider
+    try:
+        name, options = (provider, {}) if isinstance(provider, str) else provider
+        short, options = name.lower().removesuffix("executionprovider"), dict(options)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise BuildFileError(
+            f"{provider!r} is no execution provider",
+            where="providers",
+            fix='give a list of names, or of pairs such as ("CUDA", {"device_id": 1})',
+        ) from error
     present: list[str] = onnxruntime.get_available_providers()
     spellings = {full.lower().removesuffix("executionprovider"): full for full in present}
-    full = spellings.get(name.lower().removesuffix("executionprovider"))
+    full = spellings.get(short)
     if full is None:
         raise MissingRequirementError(
             f"no execution provider {name!r}; present: {', '.join(present)}",
             where=f"onnxruntime {onnxruntime.__version__}",
             fix="use one of those present, or install the onnxruntime package that has it",
         )
-    return full, dict(options)
+    return full, options

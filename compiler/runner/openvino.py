@@ -10,8 +10,8 @@ inferred first where sizes are open. It pins its threads to CPUs unless told not
 would then share one CPU, however many there are.
 
 Each instance is a compiled graph of its own with one stream. One graph with two streams, which is
-what OpenVINO offers for it, computes int8 networks wrongly in more than half of all loads (2026.4.1,
-unet3p: logits off by up to 9 in a range of 17), and is no faster.
+what OpenVINO offers for it, computes int8 networks wrongly in more than half of all loads
+(2026.4.1, unet3p: logits off by up to 9 in a range of 17), and is no faster.
 """
 
 import json
@@ -59,6 +59,7 @@ class OpenVinoSession:
         self._infer_shapes = infer_shapes
         self._inputs = {one.any_name: _dtype(one) for one in instances[0].inputs}
         self._outputs = [_output_name(one) for one in instances[0].outputs]
+        self._next = Lock()
         self._requests: LifoQueue[Any] = LifoQueue()  # Any: as above
         for compiled in instances:
             self._requests.put(compiled.create_infer_request())
@@ -86,7 +87,8 @@ class OpenVinoSession:
 
     def _run(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         requests = self._requests
-        request = requests.get()
+        with self._next:  # else who gives a request back could take it again before all others
+            request = requests.get()
         try:
             # Of the ways to hand arrays over, none is measurably faster; this one copies least.
             request.infer(dict(feeds), share_inputs=True, share_outputs=True)
@@ -131,14 +133,13 @@ def load(
     version()  # or what is missing
     start = time.perf_counter()
     try:
-        compiled = _compile(model, config) if digest is None else _kept(model, config, digest)
-        others = _copies(compiled, instances - 1, config)
-        is_open = any(one.partial_shape.is_dynamic for one in compiled.inputs)
+        compiled = _compile(model, instances, config, digest)
+        is_open = any(one.partial_shape.is_dynamic for one in compiled[0].inputs)
         infer_shapes = _shape_inference(_core().read_model(str(model))) if is_open else None
     except RuntimeError as error:
         raise ValueError(_plain(error)) from error
     _LOG.debug("openvino: %s loaded in %.3f s", model, time.perf_counter() - start)
-    return OpenVinoSession([compiled, *others], infer_shapes)
+    return OpenVinoSession(compiled, infer_shapes)
 
 
 def version() -> str:
@@ -166,36 +167,32 @@ def _shape_inference(graph: Any) -> InferShapes:  # Any: openvino has no types
     return infer
 
 
-def _kept(model: Path, config: Config, digest: str) -> Any:  # Any: openvino has no types
-    """The compiled graph, from the cache where it is there."""
+def _compile(  # Any: openvino has no types
+    model: Path, instances: int, config: Config, digest: str | None
+) -> list[Any]:
+    """Compiled graphs that do the same at the same time, from the cache where it has them."""
     facts = [digest, version(), sorted(cpu_features()), config]
     name = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".blob"
-    kept = KeptFiles(cache_folder("openvino", chosen="openvino"), limit=_KEPT_BYTES)
+    folder = None if digest is None else cache_folder("openvino", chosen="openvino")
+    kept = KeptFiles(folder, limit=_KEPT_BYTES)
     data = kept.read(name)
     if data is not None:
         try:
-            return _core().import_model(data, _DEVICE, config)
+            return _copies(data, instances, config)
         except RuntimeError as error:
             _LOG.warning("openvino: what was kept of %s is not used: %s", model, _plain(error))
             kept.remove(name)
-    compiled = _compile(model, config)
-    if kept.folder is not None:
-        data = compiled.export_model().getvalue()
-        if len(data) <= _LARGEST:
-            kept.write(name, data)
-    return compiled
+    compiled = _core().compile_model(str(model), _DEVICE, config)
+    if folder is None and instances == 1:
+        return [compiled]
+    data = compiled.export_model().getvalue()  # of a copy, it would be no blob that can be read
+    if len(data) <= _LARGEST:
+        kept.write(name, data)
+    return [compiled, *_copies(data, instances - 1, config)]
 
 
-def _copies(compiled: Any, count: int, config: Config) -> list[Any]:  # Any: openvino has no types
-    """Compiled graphs that do the same at the same time."""
-    if count == 0:
-        return []
-    data = compiled.export_model().getvalue()
+def _copies(data: bytes, count: int, config: Config) -> list[Any]:  # Any: openvino has no types
     return [_core().import_model(data, _DEVICE, config) for _ in range(count)]
-
-
-def _compile(model: Path, config: Config) -> Any:  # Any: openvino has no types
-    return _core().compile_model(str(model), _DEVICE, config)
 
 
 @cache

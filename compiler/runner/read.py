@@ -53,7 +53,8 @@ def find_bundle(prefix: str | Path) -> Path:
         `<folder>/<stem>`, where `<stem>.json` and `<stem>.onnx` stand.
 
     Raises:
-        BundleError: There is none; the error lists the bundles near by.
+        BundleError: There is none, and the error lists the bundles near by; or its folder may not
+            be entered.
     """
     asked = Path(prefix).expanduser()
     named = [asked / STEM, asked]
@@ -62,10 +63,18 @@ def find_bundle(prefix: str | Path) -> Path:
     # Where folders cannot be exchanged in one step, a build sets the old one aside for a moment,
     # which may end between two looks: hence the third.
     aside = [folder_aside(path.parent.resolve()) / path.name for path in named]
-    for candidate in (*named, *aside, *named):
-        if _file(candidate, ".json").is_file() and _file(candidate, ".onnx").is_file():
-            return candidate
-    raise BundleError("bundle not found", where=str(prefix), fix=_near_by(asked))
+    try:
+        for candidate in (*named, *aside, *named):
+            if _file(candidate, ".json").is_file() and _file(candidate, ".onnx").is_file():
+                return candidate
+        near_by = _near_by(asked)
+    except OSError as error:
+        raise BundleError(
+            f"cannot be read: {error.strerror}",
+            where=str(prefix),
+            fix="check the path and the permissions of its folders",
+        ) from error
+    raise BundleError("bundle not found", where=str(prefix), fix=near_by)
 
 
 def read_bundle(prefix: str | Path, *, check: bool = True) -> Bundle:

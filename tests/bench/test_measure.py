@@ -10,6 +10,7 @@ from PIL import Image
 
 from compiler.bench.fresh import measure_loading
 from compiler.bench.measure import Plan, Row, bench
+from compiler.bench.networks import open_file
 from compiler.bench.settings import Setting, settings_of
 from compiler.errors import BuildFileError, BundleError, CalibrationError, GraphError
 from compiler.runner.manifest import TensorSpec
@@ -104,6 +105,33 @@ def test_an_onnx_file_takes_turns_with_a_bundle(bundle: str, tmp_path: Path) -> 
     assert [row.path for row in found.rows] == [bundle, str(path)]
     assert found.rows[1].engine == found.rows[0].engine
     assert len(found.ratios) == 1
+
+
+OPEN = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[n, 3, h, w] x) => (float[n, 3, h, w] y)"""
+
+
+def test_an_onnx_file_of_open_sizes_is_fed_what_the_bundle_is(bundle: str, tmp_path: Path) -> None:
+    path, seen = tmp_path / "net.onnx", TensorSpec("x", (-1, 3, -1, -1), "float32")
+    onnx.save_model(onnx.parser.parse_model(OPEN + "{ y = Neg(x) }"), path)
+    given = random_feeds(read_bundle(bundle).manifest.inputs)
+
+    network = open_file(Setting(), path=path, engine="onnxruntime", given=given)
+
+    assert network.feeds is given
+    assert not fits([seen], {"x": given["x"][0]})
+
+
+def test_an_onnx_file_that_does_not_run_is_one_clear_error(bundle: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    text = OPEN + "<float[5] b = {1, 2, 3, 4, 5}>{ y = Add(x, b) }"
+    onnx.save_model(onnx.parser.parse_model(text), path)
+
+    with pytest.raises(GraphError, match="onnxruntime cannot run it") as caught:
+        bench(bundle, replace(FEW, compare=str(path)))
+
+    assert caught.value.where == str(path)
 
 
 def test_fresh_processes_tell_every_step_and_their_memory(bundle: str) -> None:

@@ -106,7 +106,7 @@ def test_a_cache_that_is_off_says_so(
     assert _modc("cache", "prune", "--all") == 0
     assert capsys.readouterr().out == "the cache is off (MODC_CACHE)\n" * 2
     assert _modc("cache", "--json") == 0
-    off = {"folder": None, "bytes": 0, "entries": [], "runner": {}}
+    off: dict[str, object] = {"folder": None, "bytes": 0, "entries": [], "runner": {}}
     assert json.loads(capsys.readouterr().out) == off
 
 

@@ -285,3 +285,18 @@ def _modc(*arguments: str) -> int:
     with pytest.raises(SystemExit) as exit_:
         main(list(arguments))
     return int(exit_.value.code or 0)
+
+
+def test_what_the_system_refuses_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(SystemExit) as end:
+        main(["run", "-m", "net", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")])
+    assert end.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"modc: {tmp_path / 'a.png'}: the system refuses: Permission denied")
+    assert "fix: " in error

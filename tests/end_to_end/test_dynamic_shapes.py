@@ -18,6 +18,7 @@ from compiler.pipeline import Build, compile_model
 from compiler.pipeline.debug import debug_bundle
 from compiler.pipeline.diff import diff_networks
 from compiler.pipeline.profile import profile_bundle
+from compiler.runner.engine import ENGINES, EngineName
 from compiler.runner.manifest import TensorSpec
 from tests.support.models import model_from_text, run
 from tests.support.open_networks import HEAD, NETWORKS, network
@@ -190,8 +191,46 @@ def test_a_network_that_does_not_take_its_smallest_size_is_refused(tmp_path: Pat
     model = model_from_text(
         HEAD.format(batch=1) + "<float[4, 3, 9, 9] w> { c = Conv(x, w)  y = Relu(c) }"
     )
-    with pytest.raises(GraphError, match=r"does not run at its smallest size, x \[1, 3, 8, 8\]"):
+    with pytest.raises(GraphError, match=r"at its smallest size: .* on x \[1, 3, 8, 8\]"):
         _build(tmp_path, model, "fp32")
+
+
+HALVES: Final = "convolutions, pools and nearest upsampling"
+"""This network takes even sizes only."""
+
+
+def test_a_network_that_does_not_take_its_largest_size_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"at its largest size, x \[1, 3, 25, 32\]"):
+        _build(tmp_path, network(HALVES), "fp32", shape=[[1, 3, 8, 8], [1, 3, 25, 32]])
+
+
+def test_a_sample_that_the_network_cannot_take_is_told_by_its_sizes(tmp_path: Path) -> None:
+    images = _images(tmp_path, (20, 24), (9, 16))
+    with pytest.raises(GraphError, match=r"cannot run it on x \[1, 3, 9, 16\]"):
+        _build(tmp_path, network(HALVES), "int8", dataset=_dataset(images))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_image_that_the_network_cannot_take_is_named_and_the_others_go_on(
+    tmp_path: Path, engine: EngineName, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip(engine)
+    images = _images(tmp_path, (20, 24), (16, 16), (16, 16))
+    _build(tmp_path, network(HALVES), "fp32", dataset=_dataset(images))
+    Image.new("RGB", (16, 9)).save(images / "1.png")
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", str(tmp_path / "net.yaml"), "--quiet", "--engine", engine])
+    assert exit_.value.code == 4
+    assert f"modc: {images / '1.png'}: the network failed: " in capfd.readouterr().err
+    results = tmp_path / "deploy" / "net-result"
+    assert sorted(file.name for file in results.iterdir()) == ["0.npz", "2.npz"]
+
+
+def test_results_of_different_sizes_are_not_joined(tmp_path: Path) -> None:
+    images = _images(tmp_path, (20, 24), (16, 16))
+    build = _build(tmp_path, network(HALVES), "fp32", dataset=_dataset(images))
+    with Runner(build.prefix) as runner, pytest.raises(BundleError, match="cannot be joined"):
+        runner.run(sorted(images.iterdir()))
 
 
 def test_a_search_for_masks_of_one_size_is_refused(tmp_path: Path) -> None:

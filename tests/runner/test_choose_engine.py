@@ -184,3 +184,12 @@ def test_open_sizes_are_measured_at_their_largest_for_one_sample(
     monkeypatch.setattr(choose_engine, "open_session", lambda *_, **__: Recording(0.01))
     choose_for(replace(bundle, manifest=replace(MANIFEST, inputs=(spec,))))
     assert set(shapes) == {(1, 3, 64, 64)}
+
+
+def test_providers_leave_nothing_to_choose(
+    tmp_path: Path, engines: Callable[[Speeds], Opened]
+) -> None:
+    opened = engines({"onnxruntime": 0.01, "openvino": 0.001})
+    with Runner(make_bundle(tmp_path), engine="auto", providers=["CPU"], threads=1) as runner:
+        assert runner.engine == "onnxruntime"
+    assert opened == []

@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -229,6 +230,29 @@ def test_a_session_runs_samples_of_many_threads(
         np.testing.assert_array_equal(result, 64 * sample**2)
 
 
+def test_a_thread_that_never_stops_leaves_others_their_turn(
+    engine: EngineName, tmp_path: Path
+) -> None:
+    model = write(tmp_path, "g (float[1, 4] x) => (float[1, 4] y) { y = Neg(x) }")
+    session, done = open_session(engine, model, threads=1), threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            session.run({"x": X})
+
+    def run_some() -> None:
+        for _ in range(50):
+            session.run({"x": X})
+
+    with ThreadPoolExecutor(4) as pool:
+        busy = [pool.submit(work) for _ in range(3)]
+        try:
+            pool.submit(run_some).result(timeout=20)
+        finally:
+            done.set()
+    assert all(one.exception() is None for one in busy)
+
+
 def test_a_bundle_runs_on_the_engine_that_the_caller_or_the_bundle_names(
     engine: EngineName, tmp_path: Path
 ) -> None:
@@ -291,18 +315,22 @@ def test_openvino_prints_nothing_and_leaves_no_file(kept: Path, tmp_path: Path) 
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.parametrize("first", [1, 3])
 def test_what_openvino_compiled_is_kept_and_used_again(
-    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first: int, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import openvino
 
     folder, x = make_bundle(tmp_path), np.ones(SHAPE, np.float32)
-    with Runner(folder, engine="openvino") as runner:
+    with Runner(folder, engine="openvino", threads=1, instances=first) as runner:
         expected = runner.run(x)["y"]
     assert len(list(kept.iterdir())) == 1
     monkeypatch.setattr(openvino.Core, "compile_model", None)  # else TypeError
-    with Runner(folder, engine="openvino") as runner:
-        np.testing.assert_array_equal(runner.run(x)["y"], expected)
+    for instances in (1, 2, 3):
+        with Runner(folder, engine="openvino", threads=1, instances=instances) as runner:
+            for result in runner.stream([x] * 6):
+                assert result.outputs is not None
+                np.testing.assert_array_equal(result.outputs["y"], expected)
 
 
 def test_a_rebuilt_bundle_does_not_run_what_was_kept_of_the_old_one(

@@ -30,6 +30,19 @@ def test_a_wrong_prefix_lists_the_bundles_near_by(tmp_path: Path) -> None:
         assert caught.value.fix == f"name one of these: {tmp_path / 'net' / 'mod'}"
 
 
+def test_a_folder_that_may_not_be_entered_is_a_bundle_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    folder = make_bundle(tmp_path)
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(BundleError, match="cannot be read: Permission denied") as caught:
+        read_bundle(folder)
+    assert caught.value.where == str(folder)
+
+
 def test_long_lists_are_cut(tmp_path: Path) -> None:
     for number in range(12):
         (tmp_path / f"{number:02}").mkdir()

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compiler.bundle.write import new_bundle
-from compiler.errors import BundleError, CalibrationError, MissingRequirementError
+from compiler.errors import (
+    BuildFileError,
+    BundleError,
+    CalibrationError,
+    MissingRequirementError,
+)
 from compiler.runner.engine import EngineName
 from compiler.runner.load import Runner
 from compiler.runner.manifest import FORMAT_VERSION, Manifest, Preprocessing, TensorSpec
@@ -289,6 +294,54 @@ g (float[1, 4] x) => (float[1, 4] y)
         runner.run(random(1, 3))
 
 
+X = np.ones(SHAPE, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "text"),
+    [
+        ({"x": X.astype(">f4")}, "x >f4[1, 3, 4, 6] given"),
+        ({"x": X.astype(np.float64)}, "x float64[1, 3, 4, 6] given"),
+        ({"x": X[0]}, "x float32[3, 4, 6] given"),
+        ({"x": X.tolist()}, "x: list given"),
+        ({"x": X, "y": X}, "tensors ['x', 'y'] given"),
+        ({}, "tensors [] given"),
+        (X, "ndarray given"),
+        (None, "NoneType given"),
+    ],
+)
+def test_no_engine_computes_with_what_are_no_feeds(
+    tmp_path: Path,
+    feeds: Any,  # Any: wrong types
+    text: str,
+) -> None:
+    with Runner(make_bundle(tmp_path), threads=1) as runner:
+        with pytest.raises(BundleError, match=re.escape(text)) as caught:
+            runner.infer(feeds)
+        assert caught.value.fix == "expected: x float32[1, 3, 4, 6]"
+        np.testing.assert_array_equal(runner.infer({"x": X})["y"], 2 * X)
+
+
+@pytest.mark.parametrize("items", ["a.png", Path("a.png"), b"a", {"x": X}])
+def test_one_sample_is_no_stream(tmp_path: Path, items: Any) -> None:  # Any: wrong types
+    with (
+        Runner(make_bundle(tmp_path), threads=1) as runner,
+        pytest.raises(BundleError, match="given to stream"),
+    ):
+        runner.stream(items)
+
+
+@pytest.mark.parametrize("option", ["instances", "batch", "queue"])
+@pytest.mark.parametrize("number", [0, -1, 1.0, "2"])
+def test_nonsense_numbers_make_no_stream(tmp_path: Path, option: str, number: object) -> None:
+    wanted: Any = {option: number}  # Any: wrong types
+    with (
+        Runner(make_bundle(tmp_path), threads=1) as runner,
+        pytest.raises(BundleError, match=f"{option} {number!r} asked for"),
+    ):
+        runner.stream([X], **wanted)
+
+
 def test_a_graph_that_cannot_be_loaded_is_a_bundle_error(
     tmp_path: Path, engine: EngineName
 ) -> None:
@@ -315,6 +368,12 @@ def test_nonsense_threads_are_refused(tmp_path: Path, threads: Any) -> None:  # 
     with pytest.raises(BundleError, match=re.escape(f"threads {threads!r} asked for")) as caught:
         Runner(make_bundle(tmp_path), threads=threads)
     assert caught.value.fix == "give a whole number from 1 to 1024"
+
+
+@pytest.mark.parametrize("instances", [None, 0, True, "2"])
+def test_nonsense_instances_are_refused(tmp_path: Path, instances: Any) -> None:  # Any: as above
+    with pytest.raises(BundleError, match=re.escape(f"instances {instances!r} asked for")):
+        Runner(make_bundle(tmp_path), instances=instances)
 
 
 @pytest.mark.parametrize("name", ["CPUExecutionProvider", "cpu"])
@@ -406,3 +465,10 @@ def open_manifest() -> Manifest:
     return replace(
         MANIFEST, inputs=(spec,), outputs=(replace(spec, name="y", bounds=()),), preprocessing=None
     )
+
+
+@pytest.mark.parametrize("providers", [("CPU", {"a": 1}), [3], [("CPU", None)], [("CPU", {}, 1)]])
+def test_what_is_no_provider_is_a_usage_error(tmp_path: Path, providers: Any) -> None:  # Any: wrong
+    with pytest.raises(BuildFileError, match="is no execution provider") as caught:
+        Runner(make_bundle(tmp_path), providers=providers)
+    assert "give a list of names" in caught.value.fix
