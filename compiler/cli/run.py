@@ -18,9 +18,9 @@ from compiler.errors import BuildFileError, BundleError, CalibrationError, ModcE
 from compiler.pipeline.build_diff import changed_keys
 from compiler.runner.cpu import cpus
 from compiler.runner.engine import EngineChoice, Provider, Tensor
+from compiler.runner.inputs import Given
 from compiler.runner.load import Runner
-from compiler.runner.manifest import STEM, Manifest, Preprocessing, TensorSpec
-from compiler.runner.preprocessing import find_chain
+from compiler.runner.manifest import STEM, Manifest
 from compiler.runner.results import result_names, write_arrays, write_results
 from compiler.runner.stream import stream
 
@@ -35,7 +35,7 @@ _USAGE: Final = (
     "modc run -m PREFIX IMAGES… -o FOLDER"
 )
 
-Load = Callable[[Path], Mapping[str, Tensor]]
+Load = Callable[[Path], Given]
 Write = Callable[[str, Path, Mapping[str, Tensor], Manifest], object]
 
 
@@ -59,6 +59,7 @@ class Options:
             threads=self.threads,
             instances=self.instances or max(1, min(MOST_INSTANCES, cpus() // (self.threads or 1))),
             providers=self.providers,
+            vdsp_params=self.vdsp_params,
             allow_custom_code=self.allow_custom_code,
         )
 
@@ -135,7 +136,7 @@ def _run_build(config: BuildConfig, build_file: Path, options: Options) -> int:
                 f"warning: the bundle was made from another version of {build_file.name} (other "
                 f"{', '.join(changed)}); it runs as it was built, its own preprocessing included"
             )
-        load, _ = _loader(runner, options)
+        load = _loader(runner)
         _empty(results)
         return _run_all(
             runner,
@@ -182,13 +183,13 @@ def _empty(folder: Path) -> None:
 def _run_images(model: str, paths: Sequence[Path], output: Path, options: Options) -> int:
     files = list(_images(paths))
     with options.open(model) as runner:
-        load, facts = _loader(runner, options)
+        load, used = _loader(runner), runner.preprocessing
 
         def write(
             name: str, image: Path, outputs: Mapping[str, Tensor], manifest: Manifest
         ) -> object:
             return write_results(
-                output, name, image, outputs, replace(manifest, preprocessing=facts)
+                output, name, image, outputs, replace(manifest, preprocessing=used)
             )
 
         return _run_all(runner, files, load, write, output, options)
@@ -211,34 +212,22 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
             raise BundleError("no such image", where=str(path), fix="correct the path")
 
 
-def _loader(runner: Runner, options: Options) -> tuple[Load, Preprocessing | None]:
-    """File → the network's inputs, and the preprocessing of images; None for arrays.
+def _loader(runner: Runner) -> Load:
+    """File → what `Runner.prepare` takes.
 
-    A chain that cannot be used is told of here, once, and not for every image.
+    Preprocessing that cannot be used is told of here, once, and not for every image.
     """
-    specs = runner.inputs
-    if runner.manifest.preprocessing is None and options.vdsp_params is None:
-        wanted = {one.name: (_sizes(one), one.dtype) for one in specs}
+    if runner.preprocessing is not None:
+        return lambda path: path
+    wanted = {one.name: (one.bounds or one.shape, one.dtype) for one in runner.inputs}
 
-        def load_file(path: Path) -> Mapping[str, Tensor]:
-            try:
-                return load_arrays(path, wanted).arrays
-            except DatasetError as error:
-                raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+    def load_file(path: Path) -> Mapping[str, Tensor]:
+        try:
+            return load_arrays(path, wanted).arrays
+        except DatasetError as error:
+            raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
 
-        return load_file, None
-    chain = find_chain(
-        runner.bundle, options.vdsp_params, allow_custom_code=options.allow_custom_code
-    )
-
-    def load_image(path: Path) -> Mapping[str, Tensor]:
-        return {specs[0].name: chain(path).astype(specs[0].dtype, copy=False)}
-
-    return load_image, Preprocessing(tuple(chain.to_list()), chain.shape)
-
-
-def _sizes(spec: TensorSpec) -> Sequence[int | tuple[int, int]]:
-    return spec.bounds or spec.shape
+    return load_file
 
 
 def _run_all(

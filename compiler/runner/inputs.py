@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,10 @@ from compiler.errors import BundleError, MissingRequirementError
 from compiler.runner.engine import Tensor
 from compiler.runner.manifest import TensorSpec
 
+if TYPE_CHECKING:
+    from compiler.preprocess.chain import Chain
+
 Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
-Chain: TypeAlias = Callable[[Image], Tensor]
 Feeds: TypeAlias = dict[str, Tensor]
 Given: TypeAlias = Mapping[str, Tensor] | Tensor | Image | Sequence[Image]
 
@@ -37,7 +39,7 @@ class Inputs:
     def __init__(
         self,
         specs: Sequence[TensorSpec],
-        find_chain: Callable[[], Chain],
+        find_chain: "Callable[[], Chain]",
         *,
         takes_images: bool,
         where: str,
@@ -45,7 +47,7 @@ class Inputs:
         self._specs = tuple(specs)
         self._takes_images = takes_images
         self._find_chain = find_chain
-        self._chain: Chain | None = None
+        self._found: Chain | None = None
         self._finding = Lock()  # so that what it warns of is said once
         self._where = where
 
@@ -65,7 +67,7 @@ class Inputs:
         for image in images:
             self._check_image(image)
         with self._image_library():
-            self._chain_of_images()
+            self.chain()
         return len(images), map(self._from_image, images)
 
     def one(self, given: Given) -> Feeds:
@@ -93,6 +95,20 @@ class Inputs:
             self._check_array(spec, array)
             if array.dtype != spec.dtype or not spec.takes(array.shape):
                 raise self._misfit(spec, array)
+
+    def chain(self) -> "Chain":
+        """What images go through.
+
+        Raises:
+            BundleError: No image can be given; or as the function that finds the chain.
+        """
+        self._only()
+        with self._finding:
+            if self._found is None:
+                if not self._takes_images:
+                    raise self.refusal("an image given, but the bundle has no preprocessing")
+                self._found = self._find_chain()
+            return self._found
 
     def refusal(self, what: str) -> BundleError:
         """The error for a wrong input; it lists what the network takes."""
@@ -164,20 +180,11 @@ class Inputs:
     def _from_image(self, image: Image) -> Feeds:
         spec = self._only()
         with self._image_library():
-            tensor = self._chain_of_images()(image).astype(spec.dtype, copy=False)
+            tensor = self.chain()(image).astype(spec.dtype, copy=False)
         if not spec.takes(tensor.shape):
             name = f"{image}: " if isinstance(image, str | Path) else ""
             raise self.refusal(f"{name}preprocessing gives shape {list(tensor.shape)}")
         return {spec.name: tensor}
-
-    def _chain_of_images(self) -> Chain:
-        self._only()
-        with self._finding:
-            if self._chain is None:
-                if not self._takes_images:
-                    raise self.refusal("an image given, but the bundle has no preprocessing")
-                self._chain = self._find_chain()
-            return self._chain
 
     @contextmanager
     def _image_library(self) -> Iterator[None]:

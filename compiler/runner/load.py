@@ -28,11 +28,12 @@ from compiler.runner.engine import (
     Tensor,
     open_session,
 )
-from compiler.runner.inputs import Chain, Given, Inputs
-from compiler.runner.manifest import Manifest, TensorSpec
+from compiler.runner.inputs import Given, Inputs
+from compiler.runner.manifest import Manifest, Preprocessing, TensorSpec
 from compiler.runner.read import Bundle, use_bundle
 
 if TYPE_CHECKING:
+    from compiler.preprocess.chain import Chain
     from compiler.runner.stream import Stream
 
 _LOG = logging.getLogger(__name__)
@@ -116,6 +117,19 @@ class Runner:
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.manifest.outputs
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """What images go through; None where only tensors can be given.
+
+        Raises:
+            BuildFileError: `vdsp_params` cannot be used.
+            BundleError: The bundle's own chain needs custom code that is not allowed.
+        """
+        if self._vdsp_params is None and self.manifest.preprocessing is None:
+            return None
+        chain = self._inputs.chain()
+        return Preprocessing(tuple(chain.to_list()), chain.shape)
 
     def run(self, inputs: Given) -> dict[str, Tensor]:
         """Outputs by name, one sample after another, joined along their leading 1.
@@ -276,7 +290,7 @@ class Runner:
                 fix=f"update {choice}, or build the bundle again with the installed one",
             ) from error
 
-    def _find_chain(self) -> Chain:
+    def _find_chain(self) -> "Chain":
         from compiler.runner.preprocessing import find_chain  # brings the image library
 
         return find_chain(self.bundle, self._vdsp_params, allow_custom_code=self._allow_custom_code)
