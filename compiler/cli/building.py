@@ -95,7 +95,7 @@ def cache(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List what earlier builds left for later ones to reuse.
+    """List what builds and the runner left for later ones to reuse.
 
     The folder is $MODC_CACHE, else modc/stages in the user's cache; MODC_CACHE=off turns it off.
     """

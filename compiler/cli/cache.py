@@ -28,8 +28,9 @@ def show(*, as_json: bool) -> None:
     else:
         print_table(cache_table(entries, datetime.now(UTC)))
         typer.echo(f"in {cache.folder}")
-        for name, size in kept_bytes().items():
-            typer.echo(f"the runner keeps {size / 2**20:.2f} MiB: {name}")
+        if kept := kept_bytes():
+            each = ", ".join(f"{name} {size / 2**20:.2f}" for name, size in kept.items())
+            typer.echo(f"the runner keeps {sum(kept.values()) / 2**20:.2f} MiB: {each}")
 
 
 def prune(max_size: str | None, older_than: float | None, *, everything: bool) -> None:
@@ -53,7 +54,7 @@ def prune(max_size: str | None, older_than: float | None, *, everything: bool) -
     if cache.folder is None:
         typer.echo(_OFF)
     else:
-        typer.echo(f"freed {freed / 2**20:.2f} MiB in {cache.folder}")
+        typer.echo(f"freed {freed / 2**20:.2f} MiB")
 
 
 def bytes_of(text: str) -> int:

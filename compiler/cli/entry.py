@@ -9,7 +9,13 @@ import typer
 from compiler.cli.failures import print_error
 from compiler.errors import ModcError
 
-_SHOWN: Final = ("compiler.bundle", "compiler.pipeline.cache", "compiler.runner", "compiler.compat")
+_SHOWN: Final = (
+    "compiler.bundle",
+    "compiler.pipeline.cache",
+    "compiler.runner",
+    "compiler.compat",
+    "compiler.preprocess.vdsp_json",
+)
 """Whose warnings a user sees: that a build waits or goes on without the cache, and what is doubtful
 about running a bundle."""
 

@@ -254,7 +254,7 @@ def _run_all(
             report("run", result.index + 1, len(files))
     if not options.quiet:
         done = f"{len(files) - failed} of {len(files)}" if failed else f"{len(files)}"
-        typer.echo(f"{done} image(s): results in {folder}")
+        typer.echo(f"{done} image(s) on {runner.engine}: results in {folder}")
     return CalibrationError.exit_code if failed else 0
 
 

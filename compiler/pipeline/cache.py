@@ -30,7 +30,7 @@ from compiler.pipeline.cache_entry import (
 )
 from compiler.pipeline.environment import code_digest, cpu_features, versions
 from compiler.runner.cpu import cpu_features as instruction_sets
-from compiler.runner.user_cache import cache_folder
+from compiler.runner.user_cache import cache_folder, KINDS
 
 LIMIT: Final = 5 << 30
 """Bytes that the cache may take; beyond them the entries not used for longest go."""
@@ -209,10 +209,12 @@ class StageCache:
         return None if self.folder is None else self.folder / stage / key
 
     def _places(self, name: re.Pattern[str]) -> Iterator[Path]:
-        """Only what is named as the cache names things: the folder may hold others' files."""
+        """Only what is named as the cache names things: the runner and others have files there, too."""
         if self.folder is not None:
             yield from (
-                path for path in sorted(self.folder.glob("*/*")) if name.fullmatch(path.name)
+                path
+                for path in sorted(self.folder.glob("*/*"))
+                if name.fullmatch(path.name) and path.parent.name not in KINDS
             )
 
     def _refuse(self, error: OSError) -> None:

@@ -18,7 +18,7 @@ def test_a_build_file_runs_on_all_of_its_data_set(
     project = _compiled(tmp_path)  # samples 4 of 6 for calibration
     assert _modc("run", project.build_file) == 0
     results = tmp_path / "deploy" / "net_int8-result"
-    assert f"6 image(s): results in {results}" in capsys.readouterr().out
+    assert f"6 image(s) on onnxruntime: results in {results}" in capsys.readouterr().out
     assert sorted(path.name for path in results.iterdir()) == [
         f"image_{index}.npz" for index in range(6)
     ]
