@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 from compiler import errors
 from compiler.bench.memory import NOTHING, Memory, memory_by_file
 from compiler.bench.page_cache import cached_share, evict
-from compiler.bench.progress import Progress
+from compiler.bench.progress import Progress, silent
 from compiler.bench.statistics import Spread, spread_of
 from compiler.errors import BundleError
 from compiler.runner.engine import EngineName
@@ -107,7 +107,7 @@ def measure_loading(
     engines: Sequence[tuple[EngineName, int]],
     starts: int,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[tuple[Loading, ...], tuple[Holding, ...]]:
     """Times of starts of all kinds, and memory after a warm one.
 
@@ -123,17 +123,16 @@ def measure_loading(
     files = [bundle.folder / name for name in bundle.manifest.files]
     answers: dict[tuple[EngineName, int, Start], list[Mapping[str, Any]]] = {}
     cached: dict[tuple[EngineName, int, Start], float | None] = {}
-    report = progress or (lambda stage, done, total: None)
     kinds = [(engine, threads, start) for engine, threads in engines for start in STARTS]
     for number, key in enumerate(starts * kinds):
-        report("start", number, starts * len(kinds))
+        progress("start", number, starts * len(kinds))
         engine, threads, start = key
         if start == "cold":
             evict(files)
         cached[key] = cached_share(files)
         with hold(bundle.prefix, engine, threads, kept=start != "nothing kept") as held:
             answers.setdefault(key, []).append(held.answer)
-    report("start", starts * len(kinds), starts * len(kinds))
+    progress("start", starts * len(kinds), starts * len(kinds))
     loadings = tuple(
         _loading(*key, cached[key], [one["milliseconds"] for one in found])
         for key, found in answers.items()

@@ -22,8 +22,8 @@ from compiler.bench.fresh import (
     measure_sharing,
 )
 from compiler.bench.machine import Machine, this_machine
-from compiler.bench.networks import Network, Opener, open_bundle, open_file
-from compiler.bench.progress import Progress
+from compiler.bench.networks import Network, Opener, inputs_of, open_bundle, open_file
+from compiler.bench.progress import Progress, silent
 from compiler.bench.settings import Setting
 from compiler.bench.statistics import Spread, Summary, ratio_of, spread_of, summarise
 from compiler.bench.turns import (
@@ -39,7 +39,7 @@ from compiler.errors import BuildFileError
 from compiler.runner.cpu import cpus
 from compiler.runner.engine import EngineChoice, EngineName
 from compiler.runner.load import Runner
-from compiler.runner.read import Bundle, read_bundle
+from compiler.runner.read import Bundle, find_bundle, read_bundle
 
 WARM_UP: Final = 0.3
 """Seconds of each contestant, before the first round."""
@@ -166,7 +166,7 @@ class Benchmark:
     load_after: float | None
 
 
-def bench(prefix: str, plan: Plan, *, progress: Progress | None = None) -> Benchmark:
+def bench(prefix: str, plan: Plan, *, progress: Progress = silent) -> Benchmark:
     """Measure a bundle.
 
     Args:
@@ -184,6 +184,7 @@ def bench(prefix: str, plan: Plan, *, progress: Progress | None = None) -> Bench
             where="modc bench",
             fix="name one with --image",
         )
+    _check_rival(plan.compare)
     machine = this_machine()
     loadings, holdings, sharings = _fresh(bundle, plan, progress)
     meter = EnergyMeter()
@@ -247,6 +248,14 @@ def _enter(prefix: str, plan: Plan, stack: ExitStack) -> list[_Entry]:
     return entries
 
 
+def _check_rival(path: str | None) -> None:
+    """Refuse a wrong path before anything is measured."""
+    if path is not None and Path(path).suffix == ".onnx":
+        inputs_of(Path(path))
+    elif path is not None:
+        find_bundle(path)
+
+
 def _rival(plan: Plan, mine: Network) -> Opener:
     """How to open what the bundle is compared with."""
     assert plan.compare is not None  # checked by the caller
@@ -299,7 +308,7 @@ def _ratios(entries: Sequence[_Entry], turns: Sequence[Sequence[Turn]]) -> tuple
 
 
 def _fresh(
-    bundle: Bundle, plan: Plan, progress: Progress | None
+    bundle: Bundle, plan: Plan, progress: Progress
 ) -> tuple[tuple[Loading, ...], tuple[Holding, ...], tuple[Sharing, ...]]:
     """What fresh processes tell."""
     loadings: tuple[Loading, ...] = ()

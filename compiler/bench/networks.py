@@ -93,7 +93,7 @@ def open_file(setting: Setting, *, path: Path, engine: EngineName, given: Feeds)
         GraphError: It cannot be read, or the engine cannot load or run it.
         MissingRequirementError: The engine is not installed.
     """
-    specs = _inputs_of(path)
+    specs = inputs_of(path)
     if setting.engine is not None and setting.engine != "auto":
         engine = setting.engine
     threads = setting.threads or max(1, cpus() // setting.instances)
@@ -125,7 +125,13 @@ def open_file(setting: Setting, *, path: Path, engine: EngineName, given: Feeds)
     return Network(engine, threads, setting.instances, feeds, infer, None, session.close)
 
 
-def _inputs_of(path: Path) -> tuple[TensorSpec, ...]:
+def inputs_of(path: Path) -> tuple[TensorSpec, ...]:
+    """Inputs of an ONNX file.
+
+    Raises:
+        BuildFileError: There is none.
+        GraphError: It cannot be read.
+    """
     if not path.is_file():
         raise BuildFileError("no such file", where=str(path), fix="correct the path")
     try:

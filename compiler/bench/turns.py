@@ -22,7 +22,7 @@ from typing import Final, Literal, TypeAlias
 
 from compiler.bench.energy import EnergyMeter
 from compiler.bench.networks import Network
-from compiler.bench.progress import Progress
+from compiler.bench.progress import Progress, silent
 
 PAUSE: Final = 0.08
 """Seconds before each turn."""
@@ -98,7 +98,7 @@ def take_turns(
     limits: Sequence[Limit],
     *,
     meter: EnergyMeter,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[list[Turn]]:
     """Time all contestants.
 
@@ -114,16 +114,15 @@ def take_turns(
     Raises:
         ModcError: A run or an image fails.
     """
-    report = progress or (lambda stage, done, total: None)
     turns: list[list[Turn]] = [[] for _ in contestants]
     total = len(contestants) * len(limits)
-    report("time", 0, total)
+    progress("time", 0, total)
     for index, limit in enumerate(limits):
         order = [(index + place) % len(contestants) for place in range(len(contestants))]
         for place in order:
             time.sleep(PAUSE)
             turns[place].append(_turn(contestants[place], limit, meter))
-            report("time", sum(map(len, turns)), total)
+            progress("time", sum(map(len, turns)), total)
     return turns
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import typer
 
-from compiler.compat.draw import Reading, draw_outputs, pair_outputs
+from compiler.compat.draw import Reading, draw_outputs
+from compiler.compat.pairs import pair_outputs
 from compiler.compat.vamp.datalist import list_entries
 from compiler.preprocess.serialise import op_from_dict
 from compiler.preprocess.vdsp import read_vdsp
@@ -37,6 +38,7 @@ def decode(
     Raises:
         CalibrationError: An npz or image that cannot be used.
         BundleError: The bundle cannot be used, or a file cannot be written.
+        BuildFileError: The JSON cannot be used.
     """
     pairs = pair_outputs(outputs, list_entries(datalist))
     files = draw_outputs(

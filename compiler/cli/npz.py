@@ -38,7 +38,9 @@ def convert(
     try:
         found = find_files(dataset, suffix=suffix)
     except DatasetError as error:
-        raise CalibrationError(error.what, where=error.where, fix=error.fix) from error
+        raise CalibrationError(
+            error.what, where=error.where, fix="correct --dataset_path, --suffix or what is named"
+        ) from error
     images = [
         image
         for image in found

@@ -9,7 +9,7 @@ PLAIN_WIDTH = 240
 
 def print_table(table: Table, *, err: bool = False) -> None:
     """Print to standard output, or to standard error if `err`."""
-    console = Console(stderr=err)
+    console = Console(stderr=err, markup=False, emoji=False)  # names may hold [ ] and :
     if not console.is_terminal:
         table.box = None
         console.width = PLAIN_WIDTH

@@ -5,10 +5,9 @@
     classes, scores and boxes of NMS   <name>_boxes.png
     [1, N]                             a line in classes.txt: the five largest values
 
-Output i belongs to line i of the datalist.
+`pairs` knows which image an output belongs to.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.compat.delivery import is_detection
+from compiler.compat.pairs import Pair
 from compiler.compat.vamp.datalist import Entry, read_npz
 from compiler.compat.vamp.samples import pixels_of
 from compiler.errors import BundleError, CalibrationError
@@ -30,7 +30,6 @@ from compiler.runner.results import COLOURS, overlay, palette, result_names
 if TYPE_CHECKING:
     from compiler.preprocess.ops import Op
 
-_NUMBERED: Final = re.compile(r"output_(\d{6,})")
 _LISTED: Final = 5
 _RULES: Final = {
     ("argmax", 0.0): "several channels: the class is the largest",
@@ -59,49 +58,6 @@ class Reading:
     def name_of(self, number: int) -> str:
         """Name of a class, or its number."""
         return self.classes[number] if number < len(self.classes) else str(number)
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An output and the image that it was made from."""
-
-    entry: Entry
-    file: Path
-
-
-def pair_outputs(outputs: Sequence[Path], entries: Sequence[Entry]) -> list[Pair]:
-    """Outputs with their lines.
-
-    Args:
-        outputs: Folders, whose npz files stand for all lines in sorted order; or files named
-            output_<number>.npz, each of which stands for the line of that number.
-        entries: Lines of the datalist.
-
-    Raises:
-        CalibrationError: A folder with another number of files than there are lines, or a file
-            that no line belongs to.
-    """
-    pairs = []
-    for path in outputs:
-        if path.is_dir():
-            files = sorted(path.glob("*.npz"))
-            if len(files) != len(entries):
-                raise CalibrationError(
-                    f"{len(files)} npz files, {len(entries)} lines in {entries[0].datalist}",
-                    where=str(path),
-                    fix="give the datalist of the run that wrote them",
-                )
-            pairs += [Pair(entry, file) for entry, file in zip(entries, files, strict=True)]
-            continue
-        number = _NUMBERED.fullmatch(path.stem)
-        if number is None or int(number[1]) >= len(entries):
-            raise CalibrationError(
-                f"no line of {entries[0].datalist} belongs to it",
-                where=str(path),
-                fix="give a folder, or files named output_<number>.npz, counted from 0",
-            )
-        pairs.append(Pair(entries[int(number[1])], path))
-    return pairs
 
 
 def draw_outputs(
@@ -242,7 +198,9 @@ def _mask(output: Tensor, rule: Postprocessing, where: str) -> NDArray[np.int64]
     except ValueError as error:
         raise _unfit(str(error), where) from error
     if mask.min() < 0 or mask.max() >= COLOURS:
-        raise _unfit(f"class {mask.max()}; {COLOURS} classes can be drawn", where)
+        raise _unfit(
+            f"classes {mask.min()} to {mask.max()}; 0 to {COLOURS - 1} can be drawn", where
+        )
     return mask
 
 

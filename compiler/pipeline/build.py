@@ -77,6 +77,6 @@ class Build:
         return AccuracyError(
             f"{'; '.join(self.broken_gates)}; {written}",
             where=self.name,
-            fix="build with --keep and ask modc debug what helps, choose another calibrate_mode, set "
-            "quantize.accuracy, or loosen the gates under verify",
+            fix="build with --keep and ask modc debug what helps, choose another calibrate_mode, "
+            "set quantize.accuracy, or loosen the gates under verify",
         )

@@ -30,7 +30,7 @@ from compiler.pipeline.cache_entry import (
 )
 from compiler.pipeline.environment import code_digest, cpu_features, versions
 from compiler.runner.cpu import cpu_features as instruction_sets
-from compiler.runner.user_cache import cache_folder, KINDS
+from compiler.runner.user_cache import KINDS, cache_folder
 
 LIMIT: Final = 5 << 30
 """Bytes that the cache may take; beyond them the entries not used for longest go."""
@@ -209,7 +209,7 @@ class StageCache:
         return None if self.folder is None else self.folder / stage / key
 
     def _places(self, name: re.Pattern[str]) -> Iterator[Path]:
-        """Only what is named as the cache names things: the runner and others have files there, too."""
+        """Only what is named as the cache names things: the runner has files there, too."""
         if self.folder is not None:
             yield from (
                 path

@@ -96,7 +96,7 @@ class Chain:
             return self._run(pixels, where)
         except ValueError as error:
             raise CalibrationError(
-                str(error), where=where, fix="correct process_ops, or remove the image"
+                str(error), where=where, fix="correct the preprocessing, or remove the image"
             ) from error
 
     def warnings(self) -> tuple[str, ...]:
@@ -136,7 +136,7 @@ class Chain:
         pixels = self._to_tensor(pixels)
         if self.shape and pixels.shape[1:] != self.shape:
             raise ValueError(
-                f"process_ops give {list(pixels.shape)}, the network's input is "
+                f"the preprocessing gives {list(pixels.shape)}, the network's input is "
                 f"{[1, *self.shape]}; for one channel set cv2_flags: 0 at DecodeImage "
                 "or use ChannelSplit"
             )
@@ -172,17 +172,19 @@ class Chain:
         if self.shape is None or size == self.shape[1:]:
             return pixels
         height, width = self.shape[1:]
-        text = f"process_ops give {size[0]}×{size[1]}, the network's input is {height}×{width}"
+        text = (
+            f"the preprocessing gives {size[0]}×{size[1]}, the network's input is {height}×{width}"
+        )
         if any(isinstance(op, Resize) and op.keeps_ratio for op in self._geometry):
             if size[0] > height or size[1] > width:
                 raise ValueError(f"{text}; correct size at Resize")
             pad = next((op for op in self._geometry if isinstance(op, Pad)), Pad())
-            padded = f"process_ops give other sizes: images are padded to {height}×{width}"
+            padded = f"the preprocessing gives other sizes: images are padded to {height}×{width}"
             self._warn(implied_pad(self.ops, self.shape) or padded, where)
             return pad.pad_to(pixels, height, width)
         if any(isinstance(op, GeometryOp) and not isinstance(op, Pad) for op in self._geometry):
             raise ValueError(f"{text}; correct size at Resize or crop_size at CenterCrop")
-        self._warn(f"no Resize in process_ops: images are stretched to {height}×{width}", where)
+        self._warn(f"no Resize: images are stretched to {height}×{width}", where)
         return resize_opencv(pixels, height, width)
 
     def _warn(self, text: str, where: str) -> None:

@@ -108,8 +108,7 @@ def _refusals(where: str) -> Iterator[None]:
         raise CalibrationError(
             "not an image in a known format",
             where=where,
-            fix="remove the file, or convert it to PNG or JPEG; a data set takes only files "
-            "that end in dataset.sampler.suffix",
+            fix="remove the file, convert it to PNG or JPEG, or choose images by their suffix",
         ) from None
     except Exception as error:  # decoders of damaged bytes raise many classes
         raise CalibrationError(

@@ -87,17 +87,25 @@ def load_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
+def current_form(content: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """The object in the current form, {OpType, OpConfig}, whatever form it has.
+
+    Raises:
+        BuildFileError: A legacy form that has no current counterpart.
+    """
+    try:
+        return modernise(content) if is_legacy(content) else content
+    except ValueError as error:
+        raise BuildFileError(str(error), where=source, fix=_FIX) from error
+
+
 def read_op_config(content: Mapping[str, Any], source: str) -> tuple[str, dict[str, Any]]:
     """Op type, and the fields of `VdspParams` that the op reads.
 
     Raises:
         BuildFileError: An op that cannot run as preprocessing, or a value that has no meaning.
     """
-    if is_legacy(content):
-        try:
-            content = modernise(content)
-        except ValueError as error:
-            raise BuildFileError(str(error), where=source, fix=_FIX) from error
+    content = current_form(content, source)
     op_type = _op_type(content, source)
     config = content.get("OpConfig", {})
     if not isinstance(config, Mapping):

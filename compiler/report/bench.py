@@ -5,11 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from compiler.bench.fresh import STEPS, Holding, Loading, Sharing
 from compiler.bench.measure import Benchmark, Row
-from compiler.bench.memory import Memory
+from compiler.bench.memory import NOTHING, Memory
 from compiler.bench.statistics import Spread
+from compiler.report.table import new_table
 
 MIB = 2**20
 UNKNOWN = "-"
@@ -52,26 +54,17 @@ def bench_notes(found: Benchmark) -> list[str]:
 
 def _times_table(found: Benchmark) -> Table:
     rounds = found.rows[0].throughput.rounds
-    table = _table(
+    table = new_table(
         f"{found.name} ({found.dtype}), fed {found.fed}: latency of a request in ms, and samples "
         f"per second (quartiles) of {rounds} rounds in turns",
-        "network",
-        "engine",
-        "course",
-        "threads",
-        "instances",
-        "batch",
-        *TIMES,
-        "samples",
-        "samples/s",
-        "",
-        "J/sample",
+        ("network", "engine", "course"),
+        ("threads", "instances", "batch", *TIMES, "samples", "samples/s", "", "J/sample"),
     )
     for row in found.rows:
         times = row.milliseconds
         figures = (times.mean, times.minimum, times.p50, times.p90, times.p95, times.p99)
         table.add_row(
-            row.path,
+            Text(row.path),
             *_setting(row),
             *(f"{value:.3f}" for value in (*figures, times.maximum)),
             str(row.samples),
@@ -84,18 +77,11 @@ def _times_table(found: Benchmark) -> Table:
 
 def _ratio_table(found: Benchmark) -> Table:
     other = found.plan.compare
-    table = _table(
+    table = new_table(
         f"{found.prefix} against {other}: how many times as fast it is; median of the rounds' "
         "ratios (quartiles)",
-        "engine",
-        "course",
-        "threads",
-        "instances",
-        "batch",
-        "latency",
-        "",
-        "throughput",
-        "",
+        ("engine", "course"),
+        ("threads", "instances", "batch", "latency", "", "throughput", ""),
     )
     for ratio in found.ratios:
         table.add_row(
@@ -109,15 +95,10 @@ def _ratio_table(found: Benchmark) -> Table:
 def _loading_table(loadings: Sequence[Loading]) -> Table:
     rounds = loadings[0].milliseconds["total"].rounds
     titles = [step.replace("_", " ") for step in STEPS]
-    table = _table(
+    table = new_table(
         f"start of a process, ms; median of {rounds} (quartiles of the total)",
-        "engine",
-        "start",
-        "threads",
-        "cached",
-        *titles,
-        "total",
-        "",
+        ("engine", "start"),
+        ("threads", "cached", *titles, "total", ""),
     )
     for one in loadings:
         total = one.milliseconds["total"]
@@ -133,17 +114,10 @@ def _loading_table(loadings: Sequence[Loading]) -> Table:
 
 
 def _memory_table(holdings: Sequence[Holding]) -> Table:
-    table = _table(
+    table = new_table(
         "memory of a process that ran it, MiB",
-        "engine",
-        "when",
-        "threads",
-        "RSS",
-        "Pss",
-        "private",
-        "shared",
-        "anonymous",
-        "peak RSS",
+        ("engine", "when"),
+        ("threads", "RSS", "Pss", "private", "shared", "anonymous", "peak RSS"),
     )
     for one in holdings:
         for when, memory, peak in (
@@ -158,32 +132,17 @@ def _memory_table(holdings: Sequence[Holding]) -> Table:
 
 
 def _sharing_table(one: Sharing) -> Table:
-    table = _table(
+    table = new_table(
         f"{one.processes} processes on one bundle ({one.engine}, threads: {one.threads}), MiB",
-        "pages of",
-        "Pss of one alone",
-        f"Pss of all {one.processes}",
-        "private",
-        "shared",
+        ("pages of",),
+        ("Pss of one alone", f"Pss of all {one.processes}", "private", "shared"),
     )
     for kind, memory in one.together.items():
         table.add_row(kind, _mib(one.alone[kind].pss), *_shared(memory))
-    together = sum(one.together.values(), Memory(0, 0, 0, 0, 0))
+    together = sum(one.together.values(), NOTHING)
     alone = sum(memory.pss for memory in one.alone.values())
     table.add_section()
     table.add_row("all", _mib(alone), *_shared(together))
-    return table
-
-
-def _table(title: str, *headings: str) -> Table:
-    """Columns from the first number on are aligned right."""
-    table = Table(title=title, title_justify="left")
-    words = {"network", "engine", "course", "start", "when", "pages of"}
-    for heading in headings:
-        if heading in words:
-            table.add_column(heading, overflow="fold")
-        else:
-            table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

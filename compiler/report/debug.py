@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compiler.pipeline.diagnosis import Diagnosis, Way
+from compiler.report.table import new_table
 
 _POINTS = {
     "miou": "points of mean IoU",
@@ -21,8 +22,9 @@ _POINTS = {
 
 def debug_tables(found: Diagnosis) -> list[Table]:
     """The worst layers with their ways out, then those for the whole network."""
-    table = _table(f"{found.name}: what each way out gives and takes", "layer", "operator")
-    table.add_column("share", justify="right", no_wrap=True)
+    table = new_table(
+        f"{found.name}: what each way out gives and takes", ("layer", "operator"), ("share",)
+    )
     _add_way_columns(table)
     for layer in found.layers:
         figures = layer.figures
@@ -32,7 +34,7 @@ def debug_tables(found: Diagnosis) -> list[Table]:
         for way in layer.ways:
             table.add_row(*head, *_cells(way))
             head = ("", "", "")
-    wide = _table("the whole network")
+    wide = new_table("the whole network", ())
     _add_way_columns(wide)
     for way in found.network:
         wide.add_row(*_cells(way))
@@ -73,13 +75,6 @@ def debug_facts(found: Diagnosis) -> dict[str, Any]:  # Any: a JSON object
         "verdict": found.verdict,
         "notes": list(found.notes),
     }
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
 
 
 def _add_way_columns(table: Table) -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 from compiler.pipeline.build_diff import BuildDiff, ScaleChange
 from compiler.pipeline.diff import Comparison, Diff, Side
 from compiler.pipeline.graph_diff import GraphDiff, NodeChange, WeightChange
+from compiler.report.table import new_table
 from compiler.verify.result import TensorFigures
 
 NOTHING = "-"
@@ -81,7 +82,7 @@ def _counts(diff: Diff) -> Iterator[str]:
 
 def _side_table(diff: Diff) -> Table:
     a, b = diff.a, diff.b
-    table = _table("A and B", "", "A", "B")
+    table = new_table("A and B", ("", "A", "B"))
     table.add_column("B / A", justify="right")
     table.add_row("network", Text(a.path), Text(b.path), "")
     table.add_row("form", _form(a), _form(b), "")
@@ -99,7 +100,7 @@ def _side_table(diff: Diff) -> Table:
 
 
 def _operator_table(graph: GraphDiff) -> Table:
-    table = _table("operators", "operator")
+    table = new_table("operators", ("operator",))
     for heading in ("A", "B", "B - A"):
         table.add_column(heading, justify="right")
     for op, (a, b) in graph.operators.items():
@@ -112,7 +113,7 @@ def _node_table(graph: GraphDiff, limit: int) -> Table:
         f"nodes: {len(graph.changed)} changed, {len(graph.only_a)} only in A, "
         f"{len(graph.only_b)} only in B; SQNR of weights in B against those in A"
     )
-    table = _table(title, "node", "A", "B", "difference")
+    table = new_table(title, ("node", "A", "B", "difference"))
     for change in graph.changed[: limit or None]:
         differences = Text("; ".join(_differences(change)))
         table.add_row(Text(change.name), _ops(change.a), _ops(change.b), differences)
@@ -146,7 +147,7 @@ def _weight(node: str, change: WeightChange) -> str:
 
 
 def _build_table(build: BuildDiff) -> Table:
-    table = _table("builds", "", "A", "B")
+    table = new_table("builds", ("", "A", "B"))
     for change in build.keys:
         table.add_row(Text(change.key), Text(_value(change.a)), Text(_value(change.b)))
     for change in build.versions:
@@ -160,7 +161,7 @@ def _build_table(build: BuildDiff) -> Table:
 
 
 def _scale_table(scales: Sequence[ScaleChange], limit: int) -> Table:
-    table = _table(f"scales: {len(scales)} differ", "tensor", "method")
+    table = new_table(f"scales: {len(scales)} differ", ("tensor", "method"))
     for heading in ("threshold", "scale", "zero point", "log2 B / A"):
         table.add_column(heading, justify="right")
     for change in scales[: limit or None]:
@@ -181,7 +182,7 @@ def _scale_table(scales: Sequence[ScaleChange], limit: int) -> Table:
 
 
 def _output_table(run: Comparison) -> Table:
-    table = _table("outputs of B against A", f"output, on {run.fed}")
+    table = new_table("outputs of B against A", (f"output, on {run.fed}",))
     _add_figure_columns(table)
     for output in run.outputs:
         table.add_row(Text(output.name), *_figures(output))
@@ -189,7 +190,7 @@ def _output_table(run: Comparison) -> Table:
 
 
 def _layer_table(run: Comparison, limit: int) -> Table:
-    table = _table("inner tensors that both have, worst first", "node", "operator", "tensor")
+    table = new_table("inner tensors that both have, worst first", ("node", "operator", "tensor"))
     _add_figure_columns(table)
     rescaled = any(layer.rescaled for layer in run.layers)
     if rescaled:
@@ -217,13 +218,6 @@ def _add_rest(table: Table, count: int, limit: int, *cells: str) -> None:
     """A row for those beyond the limit."""
     if limit and count > limit:
         table.add_row(f"{count - limit} more", *cells)
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
 
 
 def _form(side: Side) -> str:

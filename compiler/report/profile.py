@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compiler.pipeline.node_times import GraphProfile, NodeTime, Profile
+from compiler.report.table import new_table
 
 NOTHING = "-"
 
@@ -55,9 +56,7 @@ def _graph_facts(graph: GraphProfile) -> dict[str, Any]:  # Any: a JSON object
 
 
 def _node_table(title: str, graph: GraphProfile, limit: int) -> Table:
-    table = _table(title, "node", "operator")
-    for heading in ("ms", "share", "MMAC", "MB", "GMAC/s", "GB/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = new_table(title, ("node", "operator"), ("ms", "share", "MMAC", "MB", "GMAC/s", "GB/s"))
     shown = graph.nodes[: limit or None]
     for node in shown:
         table.add_row(Text(node.name), node.op, *_times(graph, node.milliseconds), *_work(node))
@@ -68,8 +67,8 @@ def _node_table(title: str, graph: GraphProfile, limit: int) -> Table:
 
 
 def _operator_table(profile: Profile) -> Table:
-    table = _table(
-        f"by operator; mean of {profile.runs} runs, threads: {profile.threads}", "operator"
+    table = new_table(
+        f"by operator; mean of {profile.runs} runs, threads: {profile.threads}", ("operator",)
     )
     compiled, original = profile.compiled, profile.original
     networks = [compiled] if original is None else [original, compiled]
@@ -92,13 +91,6 @@ def _operator_table(profile: Profile) -> Table:
         ("MMAC computed", [f"{graph.computed_macs / 1e6:.2f}" for graph in networks]),
     ):
         table.add_row(label, *(cell for value in values for cell in (value, "")))
-    return table
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
     return table
 
 

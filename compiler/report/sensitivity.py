@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from compiler.report.table import new_table
 from compiler.verify.sensitivity import LayerSensitivity, rank, to_json
 
 _FIGURES = ("isolated dB", "cosine", "share", "accumulated dB", "cosine", "MMAC")
@@ -22,11 +23,8 @@ def sensitivity_table(name: str, layers: Sequence[LayerSensitivity], limit: int)
         layers: In any order.
         limit: Most layers to show; 0 shows all.
     """
-    table = Table(title=f"{name}: layers by the noise that each adds", title_justify="left")
-    for heading in ("layer", "operator"):
-        table.add_column(heading, overflow="fold")
-    for heading in _FIGURES:
-        table.add_column(heading, justify="right", no_wrap=True)
+    title = f"{name}: layers by the noise that each adds"
+    table = new_table(title, ("layer", "operator"), _FIGURES)
     ranked = rank(layers)
     shown = ranked[: limit or None]
     for layer in shown:

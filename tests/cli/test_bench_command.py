@@ -46,6 +46,15 @@ def test_tables_name_what_was_measured(bundle: Path, capsys: pytest.CaptureFixtu
     assert "time 8/8" in err
 
 
+def test_brackets_in_a_path_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = make_bundle(tmp_path / "[red]") / "mod"
+
+    assert _modc("bench", "-m", bundle, *FEW, "--compare", bundle) == 0
+
+    out = capsys.readouterr().out
+    assert out.count("/[red]/") >= 3  # title of the ratios, and both rows
+
+
 def test_json_is_one_object_with_every_figure(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

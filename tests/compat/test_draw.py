@@ -12,6 +12,8 @@ from PIL import Image
 from compiler.cli.app import main
 from compiler.cli.vamp import main as vamp_main
 from compiler.compat.draw import Reading, draw_outputs, guess_rule
+from compiler.compat.pairs import pair_outputs
+from compiler.compat.vamp.datalist import list_entries
 from compiler.errors import BundleError, CalibrationError
 from compiler.preprocess.ops import Border, Crop, PadTo, Resize
 from compiler.runner.engine import Tensor
@@ -255,12 +257,9 @@ def test_what_does_not_belong_together_is_refused(
 
 
 def test_a_mask_needs_an_image_and_a_class_that_can_be_drawn(workspace: Path) -> None:
-    from compiler.compat.draw import pair_outputs
-    from compiler.compat.vamp.datalist import list_entries
-
     write_outputs(workspace / "out", [half(0, 300)], [half(0, 300)])
     pairs = pair_outputs([Path("out")], list_entries(Path("list.txt")))
-    with pytest.raises(CalibrationError, match="class 300; 256 classes can be drawn"):
+    with pytest.raises(CalibrationError, match="classes 0 to 300; 0 to 255 can be drawn"):
         draw_outputs(pairs, Path("drawn"), Reading(), echo=lambda _: None)
     write_outputs(workspace / "out", [half(0, 2)], [half(0, 2)])
     np.savez(workspace / "one.npz", input_ids=np.zeros((1, 8), np.int32))

@@ -175,6 +175,7 @@ def test_a_full_disk_leaves_no_part_of_an_npz(
 def test_no_image_and_no_place_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "images").mkdir()
     assert _npz(tmp_path) == 4
+    assert "fix: correct --dataset_path, --suffix" in capsys.readouterr().err
     write_images(tmp_path / "images", ["a.png"])
     (tmp_path / "npz").write_text("a file")
     assert _npz(tmp_path) == 4

@@ -448,6 +448,14 @@ def test_inputs_are_never_taken_for_results(options: Options, tmp_path: Path) ->
     assert (tmp_path / "output_000000.npz").exists()
 
 
+def test_the_report_is_never_taken_for_a_result(options: Options) -> None:
+    assert options.output is not None
+    inside = replace(options, report=options.output / ".." / options.output.name / "report.yaml")
+    with pytest.raises(BuildFileError, match="would take the report for a result"):
+        run(inside)
+    assert not options.output.exists()
+
+
 def test_results_of_an_earlier_run_do_not_outlive_a_failing_one(
     options: Options, tmp_path: Path
 ) -> None:

@@ -1,6 +1,8 @@
 """Names, images, tensors and operators of `vaststreamx`."""
 
 import json
+from collections.abc import Mapping
+from enum import IntEnum
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,7 @@ from PIL import Image
 
 import compiler.compat.vaststreamx as vsx
 from compiler.errors import BuildFileError, BundleError, MissingRequirementError
-from compiler.preprocess.vdsp_names import OP_TYPES
+from compiler.preprocess.vdsp_names import COLOR_CVT_CODES, IMAGE_FORMATS, OP_TYPES, RESIZE_TYPES
 from tests.support import scripts
 from tests.support.scripts import script_bundle, vdsp_json
 
@@ -52,6 +54,20 @@ def test_image_formats_have_the_numbers_that_scripts_compare() -> None:
         "GRAY": 5004,
     }
     assert len(set(vsx.ColorCvtCode)) == len(vsx.ColorCvtCode.__members__) == 16
+
+
+@pytest.mark.parametrize(
+    ("constants", "of_json"),
+    [
+        (vsx.ImageFormat, IMAGE_FORMATS),
+        (vsx.ImageResizeType, RESIZE_TYPES),
+        (vsx.ColorCvtCode, COLOR_CVT_CODES),
+    ],
+)
+def test_constants_have_the_numbers_of_a_json(
+    constants: type[IntEnum], of_json: Mapping[int, str]
+) -> None:
+    assert {number: constants(number).name for number in of_json} == of_json
 
 
 @pytest.mark.parametrize(
@@ -181,6 +197,8 @@ def test_images_are_cropped_and_surrounded() -> None:
 def test_functions_on_images_refuse_what_they_cannot_do() -> None:
     with pytest.raises(BundleError, match=r"vaststreamx\.crop: .*does not contain"):
         vsx.crop(rgb_image(), (8, 0, 5, 3))
+    with pytest.raises(BundleError, match=r"vaststreamx\.crop: .*unpack"):
+        vsx.crop(rgb_image(), (0, 0, 5))
     with pytest.raises(BundleError, match="convert it with cvtcolor first"):
         vsx.crop(vsx.cvtcolor(rgb_image(), FORMATS.YUV_NV12), (0, 0, 2, 2))
     with pytest.raises(BundleError, match="ImageResizeType"):

@@ -246,6 +246,8 @@ def test_run_parameters_override_the_letterbox_and_are_ignored_where_they_do_not
     mixed = script.sync(image_of(255), image_of(255), rgb_letterbox_ext=[*half, (8, 8, 0, 0, 0, 0)])
     assert [array[0, 0] for array in mixed] == [0.5, 1]
 
+    assert script.sync(image_of(255), rgb_letterbox_ext=np.array(half))[0][0, 0] == 0.5
+
     plain = Script(prefix, vdsp_json(tmp_path))
     assert plain.sync(image_of(255), rgb_letterbox_ext=half, unknown=1)[0][0, 0] == 1
 
@@ -270,6 +272,8 @@ def test_dynamic_shapes_are_chosen_by_model_or_by_call(tmp_path: Path) -> None:
         prepared_shape(dynamic_model_input_shapes=[[[1, 3, 4, 17]]])
     with pytest.raises(BundleError, match="the bundle takes x"):
         script.network.set_input_shape([[1, 3, 2, 2]])
+    with pytest.raises(BundleError, match=r"shapes \[1, 3, 8, 8\] given"):
+        script.network.set_input_shape([1, 3, 8, 8])  # type: ignore[list-item]  # the mistake
 
 
 def test_tiled_results_of_an_operator_are_what_a_model_takes(tmp_path: Path) -> None:
@@ -286,6 +290,8 @@ def test_tiled_results_of_an_operator_are_what_a_model_takes(tmp_path: Path) -> 
         np.testing.assert_allclose(vsx.as_numpy(outputs[0]), [[0.2, 0.4, 1]], atol=1e-3)
     with pytest.raises(BundleError, match="give the shape of the result"):
         fused.execute(tensors=[image], output_info=[((3, 8, 7), flag)])
+    with pytest.raises(BundleError, match="2 results given for 1 images"):
+        fused.execute(tensors=[image], output_info=[((3, 8, 8), flag)] * 2)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +304,16 @@ def test_tiled_results_of_an_operator_are_what_a_model_takes(tmp_path: Path) -> 
         ([[]], {}, "0 tensors given"),
         ([vsx.from_numpy(np.zeros((1, 3, 8, 9), np.float16))], {}, r"float16\[1, 3, 8, 9\]"),
         ([[vsx.from_numpy(np.zeros((2, 3, 8, 8), np.float16))]], {}, r"float16\[2, 3, 8, 8\]"),
-        ([image_of(1)], {"rgb_letterbox_ext": []}, "0 values of rgb_letterbox_ext for 1 samples"),
+        ([image_of(1)], {"rgb_letterbox_ext": []}, r"rgb_letterbox_ext \[\] given for 1 samples"),
+        ([image_of(1)], {"rgb_letterbox_ext": 8}, "rgb_letterbox_ext 8 given for 1 samples"),
+        (
+            [image_of(1)],
+            {"rgb_letterbox_ext": [(8, 4)]},
+            r"\(8, 4\) given(?s:.*)resize_w",
+        ),
+        ([image_of(1)], {"crop_resize_ext": [8]}, r"crop_resize_ext 8 given(?s:.*)crop_x, crop_y"),
+        ([image_of(1)], {"crop_resize_ext": ["abcd"]}, "crop_resize_ext 'abcd' given"),
+        ([image_of(1)], {"dynamic_model_input_shapes": [[1, 3, 8, 8]]}, "the bundle takes x"),
     ],
 )
 @pytest.mark.parametrize("call", ["run_sync", "run_async"])
@@ -323,8 +338,9 @@ def test_an_image_that_does_not_fit_the_operator_is_an_error_of_run_sync(tmp_pat
         tmp_path, "FUSION_OP_RGB_CROP_RESIZE_CVTCOLOR_NORM_TENSOR", CropWidth=20, CropHeight=20
     )
     script = Script(script_bundle(tmp_path, scripts.CLASSIFICATION), json_path)
-    with pytest.raises(CalibrationError, match="does not contain 20×20"):
+    with pytest.raises(CalibrationError, match="does not contain 20×20") as caught:
         script.sync(image_of(1))
+    assert "process_ops" not in caught.value.fix  # a JSON made the chain
 
 
 def test_an_operator_that_does_not_fit_the_network_is_refused(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_padded_image_smaller_than_the_input_is_padded_on_in_the_same_way(
         sample = chain(photo)
         chain(photo)
     assert sample[0, 0, 31, 31] == 7
-    assert chain.warnings() == ("process_ops give other sizes: images are padded to 32×32",)
+    assert chain.warnings() == ("the preprocessing gives other sizes: images are padded to 32×32",)
     assert [record.getMessage() for record in caplog.records] == [
         f"{chain.warnings()[0]} (first: image ndarray)"
     ]
@@ -157,7 +157,7 @@ def test_without_resize_an_image_of_another_size_is_stretched_with_a_warning(
     chain = chain_of(swap, PLAIN, shape=(3, 16, 16))
     stretched = chain_of({"type": "Resize", "size": [16, 16]}, swap, PLAIN, shape=(3, 16, 16))
     np.testing.assert_array_equal(chain(photo), stretched(photo))
-    assert chain.warnings() == ("no Resize in process_ops: images are stretched to 16×16",)
+    assert chain.warnings() == ("no Resize: images are stretched to 16×16",)
     exact = chain_of(swap, PLAIN, shape=(3, 30, 40))
     exact(photo)
     assert exact.warnings() == ()
@@ -183,7 +183,7 @@ def test_a_colour_code_that_changes_the_size_is_found_at_the_image() -> None:
         {"type": "CvtColor", "code": "RGB2YUV_I420"},
         {"type": "Pad"},
     ]
-    with pytest.raises(CalibrationError, match=r"give 6×6, .* is 4×4; correct size at Resize or"):
+    with pytest.raises(CalibrationError, match=r"gives 6×6, .* is 4×4; correct size at Resize or"):
         chain_of(*ops, shape=(1, 4, 4))(np.zeros((8, 8, 3), np.uint8))
 
 
@@ -202,7 +202,7 @@ def test_another_number_of_channels_than_the_input_names_the_remedy(
     photo: NDArray[np.uint8],
 ) -> None:
     chain = chain_of({"type": "Resize", "size": 8}, shape=(1, 8, 8))
-    with pytest.raises(CalibrationError, match=r"give \[1, 3, 8, 8\].*cv2_flags: 0") as caught:
+    with pytest.raises(CalibrationError, match=r"gives \[1, 3, 8, 8\].*cv2_flags: 0") as caught:
         chain(photo)
     assert caught.value.where == "image ndarray"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import repeat
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from compiler.bench.memory import process_memory
 from compiler.compat.delivery import deliver, delivered_shapes
@@ -27,9 +27,6 @@ from compiler.runner.load import Runner
 from compiler.runner.manifest import TensorSpec
 
 Item: TypeAlias = Given | Entry
-
-PERCENTILES: Final = (50.0, 90.0, 95.0, 99.0)
-ITERATIONS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +60,10 @@ class Options:
     processes: int = 1
     devices: tuple[int, ...] = (0,)
     shapes: tuple[Shape, ...] | None = None
-    iterations: int = ITERATIONS
+    iterations: int = 1024
     seconds: float = 0.0
     synchronous: bool = False
-    percentiles: tuple[float, ...] = PERCENTILES
+    percentiles: tuple[float, ...] = (50.0, 90.0, 95.0, 99.0)
     datalist: Path | None = None
     output: Path | None = None
     report: Path | None = None
@@ -88,7 +85,7 @@ def run_vamp(options: Options, echo: Callable[[str], None]) -> None:
     vdsp = read_vdsp(options.vdsp_params) if options.vdsp_params else None
     entries = read_datalist(options.datalist) if options.datalist else ()
     if options.output is not None:
-        _refuse_inputs(options.output, entries)
+        _check_output(options.output, entries, options.report)
     results = [
         _run_instances(options, vdsp, entries, instances, echo) for instances in options.instances
     ]
@@ -96,13 +93,19 @@ def run_vamp(options: Options, echo: Callable[[str], None]) -> None:
         _write_report(options.report, results)
 
 
-def _refuse_inputs(folder: Path, entries: Sequence[Entry]) -> None:
-    """Results of an earlier run are deleted; inputs must not be taken for them."""
+def _check_output(folder: Path, entries: Sequence[Entry], report: Path | None) -> None:
+    """The folder is for results alone: those of an earlier run are deleted, readers take all."""
     if folder.resolve() in {path.resolve() for path in {entry.path.parent for entry in entries}}:
         raise BuildFileError(
             "it holds inputs of the datalist",
             where=str(folder),
             fix="give --path_output a folder of its own",
+        )
+    if entries and report is not None and report.resolve().parent == folder.resolve():
+        raise BuildFileError(
+            "readers of --path_output would take the report for a result",
+            where=str(report),
+            fix="write --file_report to another folder",
         )
 
 
@@ -209,7 +212,7 @@ def _model_text(prefix: str, runner: Runner, shapes: Sequence[Shape], samples: S
 
 
 def _largest_batch(spec: TensorSpec) -> int:
-    return spec.bounds[0][1] if spec.bounds else spec.shape[0] if spec.shape else 1
+    return spec.ranges[0][1] if spec.shape else 1
 
 
 def _write_report(path: Path, results: Sequence[str]) -> None:

@@ -34,12 +34,12 @@ def output_folder(folder: Path) -> Iterator[Write]:
     written: list[Path] = []
 
     def write(index: int, arrays: Sequence[NDArray[np.float16]]) -> None:
-        path = folder / result_name(index)
+        path = folder / f"output_{index:06}.npz"
         written.append(path)
         np.savez(path, **{f"output_{i}": array for i, array in enumerate(arrays)})  # type: ignore[arg-type]  # stub: mistakes keys for options
 
     try:
-        clear(folder)
+        _clear(folder)
         yield write
         _check_undisturbed(folder, written)
     except BaseException as error:
@@ -65,12 +65,7 @@ def _check_undisturbed(folder: Path, written: Sequence[Path]) -> None:
         )
 
 
-def result_name(index: int) -> str:
-    """File name of a result."""
-    return f"output_{index:06}.npz"
-
-
-def clear(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     """Make the folder, or delete the results of an earlier run in it.
 
     Raises:

@@ -130,6 +130,4 @@ def _cast(array: Tensor, spec: TensorSpec) -> Tensor:
 
 
 def _largest(spec: TensorSpec) -> Shape:
-    return tuple(largest for _, largest in spec.bounds) or tuple(
-        max(size, 1) for size in spec.shape
-    )
+    return tuple(max(largest, 1) for _, largest in spec.ranges)

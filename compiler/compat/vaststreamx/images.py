@@ -58,9 +58,9 @@ def resize(image: Image, type: ImageResizeType, resize_width: int, resize_height
 
 def crop(image: Image, rect: Sequence[int]) -> Image:
     """The rectangle (left, top, width, height) of the image."""
-    left, top, width, height = rect
 
     def cut(rows: Pixels) -> Pixels:
+        left, top, width, height = rect
         return Crop(crop_size=(height, width), top=top, left=left)(rows)
 
     return _each_row("crop", image, cut)
@@ -87,9 +87,9 @@ def resize_copy_make_border(
         padding_edges: Rows and columns to add: (top, bottom, left, right).
     """
     del padding_type
-    top, bottom, left, right = padding_edges
 
     def surround(rows: Pixels) -> Pixels:
+        top, bottom, left, right = padding_edges
         value = tuple(padding_values)[: 1 if rows.ndim == 2 else 3]
         border = Border(top=top, bottom=bottom, left=left, right=right, value=value)
         stretched = _resize("resize_copy_make_border", rows, type, resize_width, resize_height)

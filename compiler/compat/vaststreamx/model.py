@@ -109,14 +109,15 @@ class Model:
         self._input_shape = [[int(size) for size in shape] for shape in shapes]
 
     def check_shapes(self, call: str, shapes: Sequence[Sequence[int]]) -> None:
-        """Refuse shapes that the bundle does not take."""
+        """Refuse shapes that the bundle does not take, and what is no list of shapes."""
         specs = self.runner.inputs
-        taken = [spec.takes(shape) for spec, shape in zip(specs, shapes, strict=False)]
-        if len(shapes) != len(specs) or not all(taken):
+        try:
+            fit = all(spec.takes(shape) for spec, shape in zip(specs, shapes, strict=True))
+        except (TypeError, ValueError):  # no shapes, or another number of them
+            fit = False
+        if not fit:
             raise refusal(
-                call,
-                f"shapes {[list(shape) for shape in shapes]} given",
-                f"the bundle takes {', '.join(map(str, specs))}",
+                call, f"shapes {shapes} given", f"the bundle takes {', '.join(map(str, specs))}"
             )
 
 

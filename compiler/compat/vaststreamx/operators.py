@@ -16,9 +16,8 @@ from compiler.compat.vaststreamx.refusal import refusal
 from compiler.compat.vaststreamx.tiles import is_tiled, to_tiles
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.checks import Shape
-from compiler.preprocess.vdsp import VdspParams, parse_vdsp, read_vdsp
-from compiler.preprocess.vdsp_json import load_json
-from compiler.preprocess.vdsp_legacy import is_legacy, modernise
+from compiler.preprocess.vdsp import VdspParams, parse_vdsp
+from compiler.preprocess.vdsp_json import current_form, load_json
 
 _CHAINS: Final = 256  # kept; a script may set new sizes for every image
 
@@ -49,12 +48,11 @@ class Operator:
         Raises:
             BuildFileError: The file cannot be read or used.
         """
-        params = read_vdsp(path)
+        content = current_form(load_json(Path(path)), str(path))
+        params = parse_vdsp(content, str(path))
         if not params.reads_images:
             return [Operator(OpType.BERT_EMBEDDING_OP)]
-        content = load_json(Path(path))
-        current = modernise(content) if is_legacy(content) else content
-        return [BuildInOperator(params, current.get("OpConfig", {}))]
+        return [BuildInOperator(params, content.get("OpConfig", {}))]
 
     def cast_to_buildin_operator(self) -> "BuildInOperator":
         """This operator, if it is an image operator.
@@ -131,9 +129,15 @@ class BuildInOperator(Operator):
                 its tiles.
 
         Raises:
-            BundleError: A shape of another number of elements.
+            BundleError: Not one shape for each image, or one of another number of elements.
             CalibrationError: An image that does not fit the operator.
         """
+        if len(output_info) != len(tensors):
+            raise refusal(
+                "Operator.execute",
+                f"output_info of {len(output_info)} results given for {len(tensors)} images",
+                "give one (shape, type) for each image",
+            )
         chain = chain_of(self.params, None)
         prepared = [chain(as_rgb(image, self.params.color_space)) for image in tensors]
         return [

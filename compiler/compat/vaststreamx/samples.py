@@ -1,7 +1,7 @@
 """The samples of one call, checked: what its caller did wrong is told to the caller, at once."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ Given: TypeAlias = Image | Tensor | Sequence[Tensor]
 Parameters: TypeAlias = Mapping[str, Sequence[Any]]  # Any: one tuple of numbers, or shapes, each
 Sample: TypeAlias = Callable[[], Feeds]  # its work is left to a worker
 
+_LETTERBOX: Final = ("resize_w", "resize_h", "top", "bottom", "left", "right")
+_CROP_RESIZE: Final = ("crop_x", "crop_y", "resize_w", "resize_h")
 _PARAMETERS: Final = ("rgb_letterbox_ext", "crop_resize_ext", "dynamic_model_input_shapes")
 _LOG: Final = logging.getLogger(__name__)
 _compared: Final[set[tuple[Path, str]]] = set()
@@ -54,11 +56,11 @@ class Samples:
             raise refusal("Stream", f"{given!r:.80} given", "give a list with one image or more")
         known = {name: values for name, values in parameters.items() if name in _PARAMETERS}
         for name, values in known.items():
-            if len(values) != len(given):
+            if not isinstance(values, Sized) or len(values) != len(given):
                 raise refusal(
                     "Stream",
-                    f"{len(values)} values of {name} for {len(given)} samples",
-                    "give one each",
+                    f"{name} {values!r:.80} given for {len(given)} samples",
+                    "give a list with one value for each",
                 )
         return [
             self._sample(one, {name: values[i] for name, values in known.items()})
@@ -89,17 +91,30 @@ class Samples:
             feeds = pixel_feeds(image, self._specs[0])
             return lambda: feeds
         params, shape = self._operator.params, _image_shape(self._model.input_shape[0])
-        if shapes := parameters.get("dynamic_model_input_shapes"):
+        if (shapes := parameters.get("dynamic_model_input_shapes")) is not None:
             self._model.check_shapes("Stream", shapes)
             params = replace(params, oimage_width=None, oimage_height=None)
             shape = _image_shape(shapes[0])
-        if sizes := parameters.get("rgb_letterbox_ext"):
-            params = params.with_letterbox_ext(*map(int, sizes))
-        if sizes := parameters.get("crop_resize_ext"):
-            params = params.with_crop_resize_ext(*map(int, sizes))
+        if (sizes := parameters.get("rgb_letterbox_ext")) is not None:
+            params = params.with_letterbox_ext(*_numbers("rgb_letterbox_ext", sizes, _LETTERBOX))
+        if (sizes := parameters.get("crop_resize_ext")) is not None:
+            params = params.with_crop_resize_ext(*_numbers("crop_resize_ext", sizes, _CROP_RESIZE))
         chain = chain_of(params, shape, normalize=self._specs[0].dtype != "uint8")
         _warn_of_difference(self._model, params.source, chain)
         return partial(image_feeds, image, chain, self._specs[0], params.color_space)
+
+
+def _numbers(name: str, given: Any, meaning: Sequence[str]) -> list[int]:  # Any: of a script
+    """The whole numbers that a run parameter gives for one sample."""
+    try:
+        numbers = [int(number) for number in given]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) != len(meaning):
+        raise refusal(
+            "Stream", f"{name} {given!r:.80} given for a sample", f"give ({', '.join(meaning)})"
+        )
+    return numbers
 
 
 def _image_shape(shape: Sequence[int]) -> Shape | None:
