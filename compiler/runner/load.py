@@ -209,10 +209,11 @@ class Runner:
                 loaded for, which gives each its share of the CPUs.
             batch: Samples that an instance takes at a time, as they are ready; they run together
                 where the network's batch dimension is open.
-            queue: Most items taken and not yet given back; None is enough to keep all CPUs busy.
+            queue: Most items taken and not yet given back, apart from one that waits for a place;
+                None is enough to keep all CPUs busy.
 
         Returns:
-            An iterator over `compiler.runner.stream.Result`: an item that fails has an error in
+            An iterator over `compiler.runner.line.Result`: an item that fails has an error in
             place of outputs, and the others go on. Close it, or use it in a `with` block, to stop
             early.
 

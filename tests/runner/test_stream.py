@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.errors import CalibrationError, ModcError
-from compiler.runner.stream import DrainedError, Line, Result, Stream, stream
+from compiler.runner.line import DrainedError, Line, Result
+from compiler.runner.stream import Stream, stream
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from compiler.runner.engine import Tensor
-from compiler.runner.stream import Line
+from compiler.runner.line import Line
 
 T = TypeVar("T")
 

@@ -36,8 +36,8 @@ from compiler.compat.vaststreamx.threads import (
     watch_this_thread,
 )
 from compiler.runner.cpu import cpus
+from compiler.runner.line import Line
 from compiler.runner.load import Runner
-from compiler.runner.stream import Line
 
 AnyOperator: TypeAlias = Operator | ModelOperator
 Item: TypeAlias = list[list[Tensor]]  # of one call: per sample, its tensors
