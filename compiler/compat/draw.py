@@ -25,7 +25,7 @@ from compiler.preprocess.decode import decode_image
 from compiler.runner.engine import Tensor
 from compiler.runner.manifest import Postprocessing
 from compiler.runner.masks import Window, class_mask, on_image, seen_window
-from compiler.runner.results import COLOURS, overlay, palette, result_names
+from compiler.runner.results import COLOURS, draw_mask, palette, result_names
 
 if TYPE_CHECKING:
     from compiler.preprocess.ops import Op
@@ -146,18 +146,25 @@ def _draw(
     arrays: Sequence[Tensor], pair: Pair, prefix: Path, reading: Reading, images: Path | None
 ) -> list[Path]:
     """Files with the boxes or the mask of one output."""
+    from PIL import Image
+
     where = str(pair.file)
     if is_detection([array.shape for array in arrays]):
         drawn = _boxes(arrays, _image(pair.entry, images), reading, where)
-        return [_save(drawn, prefix.with_name(f"{prefix.name}_boxes.png"))]
+        file = prefix.with_name(f"{prefix.name}_boxes.png")
+        Image.fromarray(drawn).save(file)
+        return [file]
     if reading.rule is None or arrays[0].ndim != 4:
         raise _unfit(
             f"output_0 of shape {list(arrays[0].shape)} is no mask [1, C, H, W], no scores [1, N], "
             "and no detections",
             where,
         )
+    pixels = _image(pair.entry, images)
+    height, width = pixels.shape[:2]
     mask = _mask(arrays[0], reading.rule, where)
-    return _draw_mask(mask, _image(pair.entry, images), reading, prefix)
+    whole = on_image(mask, _window(reading, height, width), height, width)
+    return draw_mask(whole, pixels, prefix.parent, prefix.name)
 
 
 def _arrays(file: Path) -> list[Tensor]:
@@ -204,23 +211,6 @@ def _mask(output: Tensor, rule: Postprocessing, where: str) -> NDArray[np.int64]
     return mask
 
 
-def _draw_mask(
-    mask: NDArray[np.int64], pixels: NDArray[np.uint8], reading: Reading, prefix: Path
-) -> list[Path]:
-    from PIL import Image
-
-    height, width = pixels.shape[:2]
-    whole = on_image(mask, _window(reading, height, width), height, width)
-    indexed = Image.fromarray(whole.astype(np.uint8))
-    indexed.putpalette(palette().tobytes())
-    mask_file = prefix.with_name(f"{prefix.name}_mask.png")
-    indexed.save(mask_file)
-    return [
-        mask_file,
-        _save(overlay(pixels, whole), prefix.with_name(f"{prefix.name}_overlay.png")),
-    ]
-
-
 def _boxes(
     arrays: Sequence[Tensor], pixels: NDArray[np.uint8], reading: Reading, where: str
 ) -> NDArray[np.uint8]:
@@ -264,13 +254,6 @@ def _largest(values: Tensor, reading: Reading) -> str:
     return ", ".join(
         f"{reading.name_of(int(number))} {float(values[number]):.4g}" for number in order
     )
-
-
-def _save(pixels: NDArray[np.uint8], path: Path) -> Path:
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path)
-    return path
 
 
 def _unfit(what: str, where: str) -> CalibrationError:

@@ -115,12 +115,33 @@ def write_results(
         first = outputs[manifest.outputs[0].name]
         classes = class_mask(first, rule) if rule and facts else None
         if facts and classes is not None and classes.max() < COLOURS:
-            files += [folder / f"{name}_mask.png", folder / f"{name}_overlay.png"]
             pixels, window = _original(image, facts)
-            mask = on_image(classes, window, *pixels.shape[:2])
-            _save_indexed(mask, files[1])
-            _save(overlay(pixels, mask), files[2])
+            files += draw_mask(on_image(classes, window, *pixels.shape[:2]), pixels, folder, name)
     return tuple(files)
+
+
+def draw_mask(
+    mask: NDArray[np.int64], pixels: NDArray[np.uint8], folder: Path, name: str
+) -> list[Path]:
+    """Write `<name>_mask.png` and `<name>_overlay.png`.
+
+    Args:
+        mask: Class numbers below 256, shape (H, W).
+        pixels: The image, RGB, shape (H, W, 3).
+        folder: It exists.
+        name: Stem of the files.
+
+    Returns:
+        The files.
+    """
+    from PIL import Image
+
+    indexed = Image.fromarray(mask.astype(np.uint8))
+    indexed.putpalette(palette().tobytes())
+    files = [folder / f"{name}_mask.png", folder / f"{name}_overlay.png"]
+    indexed.save(files[0])
+    Image.fromarray(overlay(pixels, mask)).save(files[1])
+    return files
 
 
 @contextmanager
@@ -147,17 +168,3 @@ def _original(image: Path, facts: Preprocessing) -> tuple[NDArray[np.uint8], Win
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     return pixels, seen_window(ops, facts.shape, *pixels.shape[:2])
-
-
-def _save_indexed(mask: NDArray[np.int64], path: Path) -> None:
-    from PIL import Image
-
-    image = Image.fromarray(mask.astype(np.uint8))
-    image.putpalette(palette().tobytes())
-    image.save(path)
-
-
-def _save(pixels: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(pixels).save(path)
