@@ -3,12 +3,13 @@
     ModcError
     ├── BuildFileError           2  usage or build file
     ├── GraphError               3  network that cannot be read or compiled
-    ├── CalibrationError         4  calibration images, arrays or table
+    ├── CalibrationError         4  images, arrays, or a calibration table
     ├── AccuracyError            5  compiled network below its accuracy gate
     ├── BundleError              6  bundle that cannot be written, read or run
     └── MissingRequirementError  7  absent package, engine or CPU feature
 
-Exit code 130 (interrupted) belongs to KeyboardInterrupt.
+Exit code 1 is what the operating system refuses where no class foresees it (a locked folder, a full
+disk); 130 (interrupted) belongs to KeyboardInterrupt.
 """
 
 from typing import ClassVar

@@ -88,7 +88,7 @@ def run(
 
     Raises:
         BuildFileError: Neither form of the command, or a wrong build file.
-        CalibrationError: There is no data set.
+        CalibrationError: There is no data set, or no such image.
         BundleError: The bundle cannot be used, or the results cannot be written.
     """
     builds = [path for path in paths if path.suffix.lower() in (".yaml", ".yml")]
@@ -200,7 +200,7 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
-                raise BundleError(
+                raise CalibrationError(
                     "no image in this folder",
                     where=str(path),
                     fix=f"give files that end in {', '.join(IMAGE_SUFFIXES)}",
@@ -209,7 +209,7 @@ def _images(paths: Sequence[Path]) -> Iterator[Path]:
         elif path.exists():
             yield path
         else:
-            raise BundleError("no such image", where=str(path), fix="correct the path")
+            raise CalibrationError("no such image", where=str(path), fix="correct the path")
 
 
 def _loader(runner: Runner) -> Load:

@@ -54,10 +54,13 @@ def run(
 ) -> None:
     """Run a bundle on images; an image that fails is reported, and the others go on.
 
-    modc run BUILD.yaml writes one npz of arrays per image to <bundle folder>-result, and first
-    removes the npz files of an earlier run there. modc run -m PREFIX IMAGES... -o FOLDER also
-    writes class masks and overlays. Files are called as their image without its suffix; where
-    images of several folders share a name, _2, _3, ... follow. The exit code is 4 if images failed.
+    BUILD.yaml: one npz of arrays per image in <bundle folder>-result, in place of earlier ones.
+
+    -m PREFIX IMAGES... -o FOLDER: also class masks and overlays.
+
+    Files are named after their image; _2, _3, ... follow where a name repeats.
+
+    The exit code is 4 if images failed.
     """
     from compiler.cli.run import Options
     from compiler.cli.run import run as command

@@ -153,7 +153,7 @@ def test_run_without_images_is_an_error(
     what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert _modc("run", "-m", "anywhere", tmp_path / what, "-o", tmp_path / "out") == 6
+    assert _modc("run", "-m", "anywhere", tmp_path / what, "-o", tmp_path / "out") == 4
     assert what in capsys.readouterr().err
 
 
