@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from compiler.cli.options import AsJson, CustomCode, Lenient, Overrides, Quiet, Strict
+from compiler.cli.options import AsJson, CustomCode, Lenient, OneJson, Overrides, Quiet, Strict
 from compiler.errors import BuildFileError
 
 commands = typer.Typer()
@@ -74,7 +74,7 @@ def tune(
         Path | None,
         typer.Option(metavar="FILE", help="File to write; else the one that builds read."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure this machine for the cost model (backend.optimize.machine: tuned).
@@ -93,7 +93,7 @@ commands.add_typer(cache_commands, name="cache")
 @cache_commands.callback(invoke_without_command=True)
 def cache(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
 ) -> None:
     """List what builds and the runner left for later ones to reuse.
 

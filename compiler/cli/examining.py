@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from compiler.cli.options import CustomCode, Prefix, Quiet
+from compiler.cli.options import CustomCode, OneJson, Prefix, Quiet, Threads
 
 commands = typer.Typer()
 
@@ -23,13 +23,11 @@ def profile(
     image: Annotated[
         Path | None, typer.Option(help="Image to feed; else seeded random values.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Threads per operator.")
-    ] = None,
+    threads: Threads = None,
     runs: Annotated[int, typer.Option(min=1, max=1000, help="Runs to take the mean of.")] = 10,
     limit: Annotated[int, typer.Option(min=0, help="Most nodes to list; 0 lists all.")] = 15,
     allow_custom_code: CustomCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Time every node of a bundle, and of the network it was made from.
@@ -71,7 +69,7 @@ def diff(
         bool, typer.Option("--exit-code", help="Exit with 1 unless A and B are identical.")
     ] = False,
     allow_custom_code: CustomCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare two bundles, or a bundle and an ONNX file: graphs, scales, values, speed.
@@ -98,7 +96,7 @@ def diff(
 def sensitivity(
     model: Prefix,
     limit: Annotated[int, typer.Option(min=0, help="Most layers to list; 0 lists all.")] = 15,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
 ) -> None:
     """Rank the layers of an int8 bundle by the error that each adds.
 
@@ -124,7 +122,7 @@ def debug(
     ] = 5,
     images: Annotated[int, typer.Option(min=1, help="Most images to measure accuracy on.")] = 20,
     allow_custom_code: CustomCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: OneJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Tell why an int8 bundle loses accuracy, price each way out, and print a patch that helps.

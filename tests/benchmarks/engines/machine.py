@@ -7,22 +7,12 @@ import platform
 from datetime import UTC, datetime
 from typing import Any
 
+from compiler.bench.machine import FEATURES
 from compiler.errors import MissingRequirementError
-from compiler.runner.cpu import CPUINFO, cpu_name, cpus
+from compiler.runner.cpu import CPUINFO, cpu_features, cpu_name, cpus
 
 PACKAGES = ("modc", "onnxruntime", "openvino", "nncf", "torch", "numpy")
 EXTRA = ("openvino", "nncf", "torch", "onnxscript")
-FLAGS = (
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimddp",
-    "i8mm",
-    "bf16",
-)
-"""Dot products of 8-bit integers and of bf16, as /proc/cpuinfo names them."""
 
 
 def require_peers() -> None:
@@ -46,12 +36,12 @@ def machine_facts() -> dict[str, Any]:  # Any: a JSON object
     known = {
         key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)
     }
-    present = (known.get("flags") or known.get("Features") or "").split()
+    present = cpu_features()
     return {
         "cpu": cpu_name(),
         "family": known.get("cpu family"),
         "model": known.get("model"),
-        "flags": [flag for flag in FLAGS if flag in present],
+        "flags": [flag for flag in FEATURES if flag in present],
         "cores": cpus(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "platform": platform.platform(),
