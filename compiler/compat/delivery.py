@@ -1,10 +1,13 @@
-"""Outputs as the device hands them out: float16, and some without their batch axis.
+"""Outputs as the device hands them out: float16, and some in another form than the graph's.
+
+A bundle may say the form of an output (`backend.compile.output_layout` and `real_output_shape`).
+Of the others, the shape decides:
 
     graph                                 delivered
     [1, C, H, W], [1, N]                  as they are
     [1, M, N]                             [M, N]
     [1, N, 1], [1, N, 1], [1, N, 4]       as they are: these three together are classes, scores and
-                                          boxes after non-maximum suppression
+                                          boxes after non-maximum suppression; masks may follow
     anything else                         as it is
 
 Source: what the published readers of both `vamp` and `vaststreamx` results index.
@@ -15,6 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.runner.delivered import Delivered
 from compiler.runner.engine import Tensor
 from compiler.runner.manifest import TensorSpec
 
@@ -22,7 +26,7 @@ from compiler.runner.manifest import TensorSpec
 def deliver(
     outputs: Mapping[str, Tensor], specs: Sequence[TensorSpec]
 ) -> list[NDArray[np.float16]]:
-    """Outputs of one sample in the order, shape and type in which the device hands them out.
+    """Outputs of one sample in the order, form and type in which the device hands them out.
 
     Args:
         outputs: By name, as the runner gives them.
@@ -32,24 +36,44 @@ def deliver(
         Contiguous arrays; values beyond ±65504 become infinite, as float16 has it.
     """
     ordered = [np.asarray(outputs[spec.name]) for spec in specs]
-    shapes = delivered_shapes([array.shape for array in ordered])
+    forms = _forms([array.shape for array in ordered], specs)
     with np.errstate(over="ignore"):
         return [
-            np.ascontiguousarray(array.astype(np.float16).reshape(shape))
-            for array, shape in zip(ordered, shapes, strict=True)
+            form.arrange(array).astype(np.float16, order="C")
+            for array, form in zip(ordered, forms, strict=True)
         ]
 
 
-def delivered_shapes(shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    """Shapes in which outputs of these shapes are handed out."""
-    if is_detection(shapes):
-        return list(shapes)
-    return [shape[1:] if len(shape) == 3 and shape[0] == 1 else shape for shape in shapes]
+def delivered_shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
+    """Shapes in which outputs are handed out; -1 where a size is open."""
+    shapes = [spec.shape for spec in specs]
+    forms = _forms(shapes, specs)
+    return [form.shape_of(shape) for form, shape in zip(forms, shapes, strict=True)]
+
+
+def _forms(shapes: Sequence[tuple[int, ...]], specs: Sequence[TensorSpec]) -> list[Delivered]:
+    """What is done to outputs that have these shapes at run time."""
+    kept = is_detection(shapes)
+    return [
+        spec.delivered
+        or Delivered("YX" if len(shape) == 3 and shape[0] == 1 and not kept else "kept")
+        for shape, spec in zip(shapes, specs, strict=True)
+    ]
 
 
 def is_detection(shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether outputs are the classes, scores and boxes of a graph that ends in NMS."""
-    if len(shapes) != 3 or any(len(shape) != 3 for shape in shapes):
+    """Whether outputs are the classes, scores and boxes of a graph that ends in NMS.
+
+    With masks there follow their coefficients (1, N, K) and prototypes (1, K, H, W).
+    """
+    if len(shapes) not in (3, 5) or any(len(shape) != 3 for shape in shapes[:3]):
         return False
-    rows = {shape[:2] for shape in shapes}
-    return len(rows) == 1 and [shape[2] for shape in shapes] == [1, 1, 4]
+    rows = {shape[:2] for shape in shapes[:3]}
+    if len(rows) != 1 or [shape[2] for shape in shapes[:3]] != [1, 1, 4]:
+        return False
+    if len(shapes) == 3:
+        return True
+    coefficients, prototypes = shapes[3:]
+    return (len(coefficients), len(prototypes)) == (3, 4) and (
+        coefficients == (*rows.pop(), prototypes[1])
+    )

@@ -150,7 +150,7 @@ def _draw(
 
     where = str(pair.file)
     if is_detection([array.shape for array in arrays]):
-        drawn = _boxes(arrays, _image(pair.entry, images), reading, where)
+        drawn = _boxes(arrays[:3], _image(pair.entry, images), reading, where)
         file = prefix.with_name(f"{prefix.name}_boxes.png")
         Image.fromarray(drawn).save(file)
         return [file]

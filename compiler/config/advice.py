@@ -2,6 +2,7 @@
 
 import re
 
+from compiler.config.backend import OUTPUT_LAYOUT
 from compiler.config.extra_ops import EXTRA_OPS
 from compiler.config.model import BuildConfig, Dataset, is_range
 from compiler.config.problems import Findings, KeyPath
@@ -26,6 +27,7 @@ def advise(config: BuildConfig, tree: Node, findings: Findings) -> None:
         _advise_quantize(config, tree, findings)
     elif tree.get("backend", "quantize"):
         _note(("backend", "quantize"), f"not used in a build for {backend.dtype}", tree, findings)
+    _advise_output_layout(config, tree, findings)
     _advise_extra_ops(config, tree, findings)
     if config.dataset and config.dataset.process_ops:
         _advise_process_ops(config.dataset, _image_shape(config), tree, findings)
@@ -39,6 +41,19 @@ def _advise_quantize(config: BuildConfig, tree: Node, findings: Findings) -> Non
     if any(isinstance(layer, int) for layer in quantize.exclude_layers):
         text = "numbers count all quantizable layers of this tool (--list-layers); prefer names"
         _warn(("backend", "quantize", "exclude_layers"), text, tree, findings)
+
+
+def _advise_output_layout(config: BuildConfig, tree: Node, findings: Findings) -> None:
+    given = set[int]()
+    for position, text in enumerate(config.backend.compile.output_layout or ()):
+        path = ("backend", "compile", "output_layout", position)
+        found = OUTPUT_LAYOUT.fullmatch(text)
+        if found is None:
+            _warn(path, f"'{text}' is not like '0:YX' or '0:XY'; ignored", tree, findings)
+        elif int(found[1]) in given:
+            _warn(path, f"output {found[1]} is given twice; the last one counts", tree, findings)
+        else:
+            given.add(int(found[1]))
 
 
 def _advise_extra_ops(config: BuildConfig, tree: Node, findings: Findings) -> None:

@@ -1,6 +1,7 @@
 """Section `backend` of a build file: target, precision, quantization."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -13,15 +14,22 @@ CalibrateMode = Literal["auto", "kl_divergence", "percentile", "max", "mse"]
 AccuracyMetric = Literal["miou", "fg_iou", "dice", "cosine", "sqnr"]
 LayerRef = Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)]
 
+OutputShape = tuple[Annotated[Whole, Field(ge=1)], ...]
+
+OUTPUT_LAYOUT: Final = re.compile(r'(\d+)\s*:\s*"?(YX|XY)"?')
+"""Index and layout; some public build files have the quotes inside the text."""
+
 _REFUSED = {
     "fp16int8": "fp16int8 of older build files is no precision; choose fp16 or int8",
 }
 
 
 class Compile(Section):
-    """Code generation options of the original accelerator; on this host they change nothing.
+    """Code generation options of the original accelerator.
 
-    Unknown keys are accepted here, because new ones appear with every release.
+    `output_layout` and `real_output_shape` say how `vamp` and `vaststreamx` hand out outputs
+    (`modc run` and `Runner` give those of the graph in any case). On this host, all others change
+    nothing, and unknown keys are accepted, because new ones appear with every release.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -38,11 +46,20 @@ class Compile(Section):
     split_convergence_points: tuple[str, ...] | None = ignored("Cut points for large inputs.")
     partition_convergence_dsp_enable: bool | None = ignored("Cut points on the DSP.")
     stream_mode: bool | None = ignored("Streaming code generation.")
-    output_layout: tuple[str, ...] | None = ignored(
-        "Layout per output, 'index:YX' (row-major), which outputs always have here."
+    output_layout: tuple[str, ...] | None = Field(
+        default=None,
+        description="Outputs that are handed out as matrices: 'index:YX' (row-major) makes "
+        "[1, M, N] to [M, N] and [1, C, H, W] to [C, H * W], 'index:XY' the transpose of that. "
+        "Without it [1, M, N] becomes [M, N], except in a detector with non-maximum suppression, "
+        "and other ranks stay.",
     )
     output_ddr: tuple[Whole, ...] | None = ignored("Memory placement of outputs.")
-    real_output_shape: tuple[tuple[Whole, ...], ...] | None = ignored("Output shape unpadded.")
+    real_output_shape: tuple[OutputShape | None, ...] | None = Field(
+        default=None,
+        description="Shapes in which outputs are handed out, in graph order, after "
+        "`output_layout`: with as many elements, the same in row-major order; else each axis ends "
+        "in zeros. null or [] leaves an output as it is.",
+    )
     enable_inputs_align: bool | None = ignored("Pad inputs to the accelerator's alignment.")
     switch_lhs_rhs: bool | None = ignored("Operand order of MatMul kernels.")
     enable_groundingdino_axis_change: bool | None = ignored("Rewrite for one network.")
@@ -54,6 +71,17 @@ class Compile(Section):
     boost_pipeline: Whole | None = ignored("Pipelining (older build files).")
     softmax_target: Whole | None = ignored("Unit that computes Softmax (older build files).")
     force_tiny_oc_1x1_to_3x3: bool | None = ignored("Kernel choice (older build files).")
+
+    @property
+    def layouts(self) -> dict[int, Literal["YX", "XY"]]:
+        """Layouts of `output_layout` by index of the output; other texts are left out."""
+        found = filter(None, map(OUTPUT_LAYOUT.fullmatch, self.output_layout or ()))
+        return {int(one[1]): "XY" if one[2] == "XY" else "YX" for one in found}
+
+    @property
+    def shapes(self) -> dict[int, OutputShape]:
+        """Shapes of `real_output_shape` by index of the output."""
+        return {i: shape for i, shape in enumerate(self.real_output_shape or ()) if shape}
 
 
 class DynamicParams(Section):
@@ -223,7 +251,7 @@ class Backend(Section):
     )
     dtype: Precision = Field(description="Precision of the compiled network.")
     compile: Compile = Field(
-        default_factory=Compile, description="Options of the original accelerator; ignored."
+        default_factory=Compile, description="Options of the original accelerator."
     )
     quantize: Quantize = Field(
         default_factory=Quantize, description="Quantization; used when `dtype` is int8."

@@ -56,7 +56,10 @@ class ExtraOpsParams(Section):
         "`retinaface_nms` one size each.",
     )
     seg_enable: bool | None = Field(
-        default=None, description="Masks of the objects; then the outputs stay as they are."
+        default=None,
+        description="Whether masks of the boxes are asked for (`yolov8_nms`, `yolov11_nms`, "
+        "`yolov12_nms`). There are then two more float32 outputs: the masks' coefficients "
+        "[1, N, K], 0 in rows that are not used, and the network's prototypes [1, K, H, W].",
     )
     nms_topk: Whole | None = Field(
         default=None,

@@ -1,5 +1,7 @@
 """Turn the outputs of a detector into lists of fixed length: classes, scores, boxes.
 
+With masks, the coefficients of the boxes make a fourth list; the prototypes stay as they are.
+
 1. Boxes and scores are computed from the outputs (see `decode_boxes`); each box counts for its
    best class alone, as in the exports of these networks that suppress boxes themselves.
 2. The boxes of the highest scores are candidates; of equal scores, ONNX Runtime takes the first
@@ -8,9 +10,10 @@
 3. NonMaxSuppression keeps those above the score threshold that overlap no kept one of their class
    with a higher score by more than the IoU threshold. YOLOv10 has no such duplicates: there the
    score threshold alone decides.
-4. What is kept moves to the front, in the order of the scores; -1 fills the other rows. A kept
-   candidate of position i gets the key K - i, every other one 0, and TopK sorts by the key: so no
-   two of those kept are equal, and all shapes outside are fixed.
+4. What is kept moves to the front, in the order of the scores; -1 fills the other rows, but 0 those
+   of the coefficients: no logit of such a mask is above 0. A kept candidate of position i gets the
+   key K - i, every other one 0, and TopK sorts by the key: so no two of those kept are equal, and
+   all shapes outside are fixed.
 
 All of it computes in float32, whatever the precision of the network.
 
@@ -31,30 +34,47 @@ from compiler.passes.node_writer import NodeWriter
 from compiler.passes.result import PassResult
 
 STEM = "nms"
-OUTPUTS = ("classes", "scores", "boxes")
+PROTOTYPES = "prototypes"
 UNUSED = -1.0
+NO_MASK = 0.0
 
 
 def open_head(graph: gs.Graph, head: Head) -> None:
     """Let the outputs of a network be what the detections are computed from.
 
-    Outputs that are not read go. Boxes and scores that only a Concat has joined become two outputs:
-    in int8, one scale for pixels and probabilities would leave nothing of the probabilities.
+    Outputs that are not read go. Boxes, scores and coefficients of masks that only Concats have
+    joined become outputs of their own: in int8, one scale for pixels and probabilities would leave
+    nothing of the probabilities.
     """
-    graph.outputs = [one for name in head.outputs for one in graph.outputs if one.name == name]
-    last = producer(graph.outputs[0])
-    if head.form == "joined" and last is not None and last.op == "Concat":
-        parts = [one for one in last.inputs if producer(one) is not None and is_static(one)]
-        if [one.shape[1] for one in parts] == [4, head.classes]:
-            graph.outputs = parts
+    graph.outputs = [one for name in head.read for one in graph.outputs if one.name == name]
+    sizes = [4, head.classes]
+    if head.masks is not None and not head.masks.coefficients:
+        sizes.append(head.masks.channels)
+    if head.form == "joined" and (parts := _parts_of(graph.outputs[0], sizes)):
+        graph.outputs = [*parts, *graph.outputs[1:]]
     graph.cleanup().toposort()
+
+
+def _parts_of(tensor: gs.Tensor, sizes: list[int]) -> list[gs.Tensor]:
+    """Computed tensors of these sizes along axis 1 that Concats join to this one; else none."""
+    parts = [tensor]
+    for place, size in enumerate(sizes):
+        while place < len(parts) and is_static(parts[place]) and parts[place].shape[1] > size:
+            last = producer(parts[place])
+            if last is None or last.op != "Concat":
+                return []
+            parts[place : place + 1] = last.inputs
+    computed = all(producer(one) is not None and is_static(one) for one in parts)
+    return parts if computed and [one.shape[1] for one in parts] == sizes else []
 
 
 def append_nms(graph: gs.Graph, *, head: Head, detection: Detection) -> PassResult:
     """Append what makes classes (1, N, 1), scores (1, N, 1) and boxes (1, N, 4) of the outputs.
 
     Boxes are xmin, ymin, xmax, ymax in pixels of the network's input, all three are float32, and N
-    is `detection.boxes`, or the number of candidates if that is smaller.
+    is `detection.boxes`, or the number of candidates if that is smaller. Rows that are not used
+    hold -1. With masks there follow their coefficients (1, N, K), 0 in rows that are not used, and
+    the prototypes (1, K, H, W) as the network computes them.
 
     Args:
         graph: Compiled, with float32 outputs as `head` says.
@@ -69,7 +89,8 @@ def append_nms(graph: gs.Graph, *, head: Head, detection: Detection) -> PassResu
         keys = _keys_above(write, candidates, count, detection)
     else:
         keys = _keys_kept(write, candidates, count, head, detection)
-    graph.outputs = _in_order(write, candidates, keys, min(detection.boxes, count))
+    lists = _in_order(write, candidates, keys, min(detection.boxes, count))
+    graph.outputs = [*lists, *_prototypes(graph, head)]
     graph.cleanup().toposort()
     infer_shapes(graph)
     return PassResult("append_nms", changed=1)
@@ -91,7 +112,11 @@ def _candidates(write: NodeWriter, found: Boxes, count: int, detection: Detectio
         boxes = write.add("candidate_corners", "Concat", [first, last], axis=2)
     chosen = write.add("candidate_numbers", "Gather", [found.classes, numbers], np.int64, axis=1)
     classes = write.add("candidate_classes", "Cast", [chosen], to=int(onnx.TensorProto.FLOAT))
-    return Boxes(boxes, True, scores, classes)
+    coefficients = found.coefficients
+    if coefficients is not None:
+        inputs = [coefficients, numbers]
+        coefficients = write.add("candidate_coefficients", "Gather", inputs, axis=1)
+    return Boxes(boxes, True, scores, classes, coefficients)
 
 
 def _keys_above(
@@ -138,26 +163,41 @@ def _keys_kept(
 def _in_order(
     write: NodeWriter, candidates: Boxes, keys: gs.Tensor, rows: int
 ) -> list[gs.Variable]:
-    """The three outputs."""
+    """The lists, each an output of its own."""
     highest, places = _top(write, "order", keys, rows)
     numbers = write.add("places", "Squeeze", [places, _whole(write, "batch", [0])], np.int64)
     none = write.constant("none", np.array(0.0))
     used = write.add("used", "Greater", [highest, none], np.bool_)
     used = write.add("used_rows", "Unsqueeze", [used, _whole(write, "last", [2])], np.bool_)
+    columns = [
+        write.add("column", "Unsqueeze", [values, _whole(write, "last", [2])])
+        for values in (candidates.classes, candidates.scores)
+    ]
+    lists = [
+        ("classes", columns[0], UNUSED),
+        ("scores", columns[1], UNUSED),
+        ("boxes", candidates.boxes, UNUSED),
+    ]
+    if candidates.coefficients is not None:
+        lists.append(("coefficients", candidates.coefficients, NO_MASK))
     outputs = []
-    for name, values in zip(
-        OUTPUTS, (candidates.classes, candidates.scores, candidates.boxes), strict=True
-    ):
-        if values is not candidates.boxes:
-            values = write.add("column", "Unsqueeze", [values, _whole(write, "last", [2])])
+    for name, values, unused in lists:
         chosen = write.add("chosen", "Gather", [values, numbers], axis=1)
-        output = write.add(
-            "filled", "Where", [used, chosen, write.constant("fill", np.array(UNUSED))]
-        )
+        fill = write.constant("fill", np.array(unused))
+        output = write.add("filled", "Where", [used, chosen, fill])
         output.name = unique_name(write.graph, name)
-        output.shape = [1, rows, 4 if values is candidates.boxes else 1]
         outputs.append(output)
     return outputs
+
+
+def _prototypes(graph: gs.Graph, head: Head) -> list[gs.Tensor]:
+    """The network's own output under a plain name; none without masks."""
+    if head.masks is None:
+        return []
+    (found,) = (one for one in graph.outputs if one.name == head.masks.prototypes)
+    if found.name != PROTOTYPES:
+        found.name = unique_name(graph, PROTOTYPES)
+    return [found]
 
 
 def _above(write: NodeWriter, scores: gs.Tensor, detection: Detection) -> gs.Variable:

@@ -1,4 +1,4 @@
-"""From the outputs of a detector to boxes and scores.
+"""From the outputs of a detector to boxes and scores, and to the coefficients of their masks.
 
 With the place p = (x, y) of a box on its map, the stride s of that map, an anchor (w, h), and the
 sigmoid σ(t) of logits t:
@@ -32,7 +32,9 @@ import onnx
 import onnx_graphsurgeon as gs
 from numpy.typing import NDArray
 
-from compiler.graph.detector import BINS, Detection, Head
+from compiler.graph.detector import Detection, Head
+from compiler.graph.detector_forms import BINS
+from compiler.graph.detector_masks import Masks
 from compiler.passes.node_writer import NodeWriter
 
 Floats = NDArray[np.float64]
@@ -56,18 +58,37 @@ class Boxes:
         corners: Which of both.
         scores: (1, M), of the best class.
         classes: (1, M), the best class; int64, of candidates float32.
+        coefficients: (1, M, K), of the masks, if they are asked for.
     """
 
     boxes: gs.Tensor
     corners: bool
     scores: gs.Tensor
     classes: gs.Tensor
+    coefficients: gs.Tensor | None = None
 
 
 def decode_boxes(write: NodeWriter, head: Head, detection: Detection) -> Boxes:
-    """Append what computes boxes and scores from the outputs of a network, in float32."""
+    """Append what computes boxes and scores from the outputs of a network, in float32.
+
+    With masks, also their coefficients, which are only put in order (see `detector_masks`).
+    """
     tensors = {one.name: one for one in write.graph.outputs}
     outputs = [tensors[name] for name in head.outputs]
+    if head.masks is None:
+        return _boxes(write, outputs, head, detection)
+    coefficients = [tensors[name] for name in head.masks.coefficients]
+    if not coefficients:
+        sizes = (4 + head.classes, head.masks.channels)
+        *outputs, behind = write.split("rows_and_coefficients", outputs[0], 1, *sizes)
+        coefficients = [behind]
+    boxes = _boxes(write, outputs, head, detection)
+    return replace(boxes, coefficients=_rows_of_coefficients(write, coefficients, head.masks))
+
+
+def _boxes(
+    write: NodeWriter, outputs: Sequence[gs.Tensor], head: Head, detection: Detection
+) -> Boxes:
     match head.form:
         case "joined":
             boxes, scores = write.split("parts", outputs[0], 1, 4, head.classes)
@@ -119,6 +140,15 @@ def _best(
 def _rows_of(write: NodeWriter, boxes: gs.Tensor) -> gs.Variable:
     """(1, 4, M) -> (1, M, 4)."""
     return write.add("rows", "Transpose", [boxes], perm=[0, 2, 1])
+
+
+def _rows_of_coefficients(
+    write: NodeWriter, outputs: Sequence[gs.Tensor], masks: Masks
+) -> gs.Variable:
+    """(1, K, M), or maps (1, K, H, W) -> (1, M, K)."""
+    flat = [write.reshape("coefficients", one, 1, masks.channels, -1) for one in outputs]
+    joined = write.add("coefficients_of_all", "Concat", flat, axis=2)
+    return write.add("coefficients_last", "Transpose", [joined], perm=[0, 2, 1])
 
 
 def _from_found(write: NodeWriter, outputs: Sequence[gs.Tensor]) -> Boxes:

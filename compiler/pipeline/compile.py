@@ -35,6 +35,7 @@ from compiler.pipeline.prepare import prepare
 from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.record import (
     Facts,
+    check_delivery,
     inputs_of,
     make_manifest,
     report_facts,
@@ -134,6 +135,8 @@ def compile_model(
                 fix="raise the smallest size to one that the network accepts",
             )
             detections = find_detections(config, interface, prepared.passes)
+            ended = interface if detections is None else detections.append(interface)
+            unused = check_delivery(config, ended)
             rule = None if detections else postprocessing_of(interface)
             samples, chain = find_build_samples(
                 config,
@@ -245,6 +248,7 @@ def compile_model(
 
         warnings = (
             *(warning for one in passes for warning in one.warnings),
+            *unused,
             *image_warnings(chain),
             *(quantized.warnings if quantized else ()),
             *integer_warnings(report),

@@ -29,7 +29,7 @@ class Detections:
     head: Head
 
     def append(self, graph: gs.Graph) -> gs.Graph:
-        """A copy that ends in classes, scores and boxes."""
+        """A copy that ends in classes, scores and boxes, and in what masks are made from."""
         longer = graph.copy()
         append_nms(longer, head=self.head, detection=self.detection)
         return longer

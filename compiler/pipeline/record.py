@@ -22,6 +22,7 @@ from compiler.graph.open_sizes import OpenSize, bounds_of, has_open_sizes, is_op
 from compiler.passes.result import PassResult
 from compiler.pipeline.budget import Kept
 from compiler.pipeline.build import Latency
+from compiler.pipeline.delivered import delivery_warnings, with_delivery
 from compiler.pipeline.environment import cpu_features, versions
 from compiler.pipeline.open_sizes import open_output_shapes, shape_of, size_at_largest
 from compiler.pipeline.quantizer import Quantized
@@ -82,7 +83,7 @@ def make_manifest(
     return Manifest(
         name=config.name,
         inputs=specs_of(graph.inputs),
-        outputs=_output_specs(graph),
+        outputs=with_delivery(config, _output_specs(graph)),
         build=dump_config(config),
         preprocessing=preprocessing,
         postprocessing=rule,
@@ -113,6 +114,24 @@ def sources_of(
         fact = file_fact(table)
         found.append(Source("table", table.name, fact.size, fact.sha256))
     return found
+
+
+def check_delivery(config: BuildConfig, graph: gs.Graph) -> list[str]:
+    """What a build file says in vain of how outputs are handed out.
+
+    Args:
+        config: The build file.
+        graph: Its outputs are those of the bundle.
+
+    Raises:
+        BuildFileError: An output cannot be handed out like that.
+    """
+    options = config.backend.compile
+    if not options.layouts and not options.shapes:
+        return []
+    outputs = _output_specs(graph)
+    with_delivery(config, outputs)
+    return delivery_warnings(config, outputs)
 
 
 def report_facts(

@@ -13,12 +13,15 @@ from types import UnionType
 from typing import Any, Final, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from compiler.errors import BundleError
+from compiler.runner.delivered import Delivered
 from compiler.runner.engine import EngineChoice
 
 FORMAT_VERSION: Final = 2
 STEM: Final = "mod"
 OWN_FILES: Final = f"{STEM}."  # every name that starts otherwise belongs to the user
 UNHASHED: Final = frozenset({"mod.json", "mod.build.json", "mod.report.html"})
+
+_LEFT_OUT: Final = "left out"  # in a field's metadata: not written where it is None
 
 JsonObject: TypeAlias = Mapping[str, object]  # values: what `json` writes, without NaN and infinity
 
@@ -33,12 +36,22 @@ class TensorSpec:
         dtype: numpy's name of the element type.
         bounds: Of an input with open sizes: smallest and largest size of every dimension, both
             inclusive; empty when `shape` says all.
+        delivered: Of an output: how `vamp` and `vaststreamx` hand it out; None where only its shape
+            decides.
+
+    Raises:
+        ValueError: `delivered` does not fit `shape`.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     bounds: tuple[tuple[int, int], ...] = ()
+    delivered: Delivered | None = field(default=None, metadata={_LEFT_OUT: True})
+
+    def __post_init__(self) -> None:
+        if self.delivered is not None:
+            self.delivered.shape_of(self.shape)
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:
@@ -218,7 +231,11 @@ def _checksum(data: JsonObject) -> str:
 
 def _encode(value: Any) -> Any:  # Any: one side of a conversion between all JSON types
     if is_dataclass(value):
-        return {item.name: _encode(getattr(value, item.name)) for item in fields(value)}
+        return {
+            item.name: _encode(getattr(value, item.name))
+            for item in fields(value)
+            if _LEFT_OUT not in item.metadata or getattr(value, item.name) is not None
+        }
     if isinstance(value, Mapping):
         return {key: _encode(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -199,6 +199,18 @@ def test_boxes_stop_at_the_first_unused_row(
     assert (image[:, 42:] == 100).all()
 
 
+def test_what_masks_are_made_from_does_not_change_the_boxes(workspace: Path) -> None:
+    make_bundle(workspace / "deploy")
+    classes, scores = np.array([0, -1])[None, :, None], np.array([0.9, -1])[None, :, None]
+    boxes = np.array([[1, 1, 4, 3], [-1, -1, -1, -1]])[None]
+    five = [classes, scores, boxes, np.ones((1, 2, 3)), np.ones((1, 3, 8, 8))]
+    write_outputs(workspace / "out", five, five[:3])
+    assert decode("out --datalist list.txt -m deploy/net -o drawn") == 0
+    masked, plain = (colours_of(workspace / "drawn" / f"{one}_boxes.png") for one in ("one", "two"))
+    assert (masked[10, 10:41] == RED).all()
+    np.testing.assert_array_equal(masked, plain)
+
+
 def test_rows_without_finite_numbers_are_not_drawn(workspace: Path) -> None:
     make_bundle(workspace / "deploy")
     classes, scores = np.array([0, 0, np.nan])[None, :, None], np.full((1, 3, 1), 0.9)

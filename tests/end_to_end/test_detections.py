@@ -27,10 +27,14 @@ DETECTION = Detection("yolov8_nms", 3, confidence=0.3, overlap=0.5, candidates=2
 
 
 def _project(
-    folder: Path, dtype: str = "fp32", kind: str = "yolov8_nms", **params: object
+    folder: Path,
+    dtype: str = "fp32",
+    kind: str = "yolov8_nms",
+    network: onnx.ModelProto | None = None,
+    **params: object,
 ) -> Project:
     project = make_project(folder, dtype=dtype)
-    onnx.save(small_yolo(), folder / "net.onnx")
+    onnx.save(network or small_yolo(), folder / "net.onnx")
     project.document["frontend"]["shape"] = {"images": [1, 3, 32, 32]}
     project.document["dataset"]["process_ops"][1]["size"] = [32, 32]
     project.document["graph"] = {"extra_ops": {"type": kind, "params": {**PARAMS, **params}}}
@@ -99,6 +103,49 @@ def test_boxes_and_scores_are_verified_before_any_is_dropped(
     assert not {node.op_type for node in own} & {"QuantizeLinear", "DequantizeLinear"}
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("dtype", ["fp32", "fp16", "int8"])
+def test_every_precision_and_engine_yields_what_masks_are_made_from(
+    dtype: str, engine: EngineName, tmp_path: Path
+) -> None:
+    network = small_yolo(masks=5)
+    project = _project(tmp_path, dtype, network=network, seg_enable=True)
+    build = compile_model(load_config(project.write()))
+    figures = {one.name: one.sqnr_db for one in build.verification.outputs}
+    assert set(figures) == {"pixels", "probabilities", "weights_of_masks", "output1"}
+    assert min(figures.values()) > {"fp32": 100, "fp16": 50, "int8": 20}[dtype]
+    assert build.warnings == ()
+
+    image = tmp_path / "calib" / "image_0.png"
+    with Runner(build.prefix, engine=engine, threads=1) as runner:
+        assert [str(one) for one in runner.outputs] == [
+            "classes float32[1, 12, 1]",
+            "scores float32[1, 12, 1]",
+            "boxes float32[1, 12, 4]",
+            "coefficients float32[1, 12, 5]",
+            "prototypes float32[1, 5, 8, 8]",
+        ]
+        feeds = runner.prepare(image)
+        classes, scores, boxes, coefficients, prototypes = runner.run(image).values()
+
+    joined, maps = run(network, feeds)
+    centre, size, best = joined[0, :2].T, joined[0, 2:4].T, joined[0, 4:7].T
+    corners = np.concatenate([centre - size / 2, centre + size / 2], axis=1)
+    expected = suppress(corners, best, DETECTION, joined[0, 7:].T)
+    used = int((expected[0] >= 0).sum())
+    assert 2 <= used < 12
+    assert not coefficients[0, (classes[0, :, 0] < 0)].any()
+    error = {"fp32": 1e-5, "fp16": 5e-3, "int8": 0.2}[dtype]  # of the largest
+    span = np.abs(maps).max(), np.abs(expected[3]).max()
+    np.testing.assert_allclose(prototypes, maps, rtol=0, atol=error * span[0])
+    np.testing.assert_allclose(coefficients[0, 0], expected[3][0, 0], rtol=0, atol=error * span[1])
+    np.testing.assert_allclose(scores[0, 0], expected[1][0, 0], rtol=0, atol=error)
+    if dtype != "int8":  # which may drop or add the weakest boxes
+        np.testing.assert_array_equal(classes, expected[0])
+        np.testing.assert_allclose(boxes, expected[2], rtol=0, atol=0.5)
+        np.testing.assert_allclose(coefficients, expected[3], rtol=0, atol=error * span[1])
+
+
 def test_a_second_build_takes_the_same_network_from_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +161,8 @@ def test_a_second_build_takes_the_same_network_from_the_cache(
     [
         ("yolov5_nms", {}, "of an image of 32 x 32 it needs a map of logits for each stride"),
         ("yolov8_nms", {"num_classes": 4}, "it needs [1, 8, 21] (centre, size, scores)"),
-        ("yolov8_nms", {"seg_enable": True}, "masks (seg_enable) are not built"),
+        ("yolov8_nms", {"seg_enable": True}, "with masks besides [1, K, 8, 8] (prototypes)"),
+        ("yolov10_nms", {"seg_enable": True}, "masks (seg_enable) are built for yolov8_nms"),
         ("centerpoint_nms", {}, "extra_ops 'centerpoint_nms' is not compiled"),
         ("pointpillar_nms", {}, "extra_ops 'pointpillar_nms' is not compiled"),
         ("yolov9000_nms", {}, "extra_ops 'yolov9000_nms' is not compiled"),
@@ -123,7 +171,7 @@ def test_a_second_build_takes_the_same_network_from_the_cache(
 def test_a_head_that_does_not_fit_keeps_its_outputs(
     kind: str, params: dict[str, object], reason: str, tmp_path: Path
 ) -> None:
-    project = _project(tmp_path, "fp32", kind, **params)
+    project = _project(tmp_path, "fp32", kind, None, **params)
     build = compile_model(load_config(project.write()))
     assert [reason in warning for warning in build.warnings] == [True]
     assert "outputs stay as they are" in build.warnings[0]
@@ -158,21 +206,29 @@ def test_strict_refuses_an_unknown_type_and_takes_the_known_ones(
         assert len(outputs) == (3 if kind == "yolov8_nms" else 1)
 
 
-def test_maps_in_front_of_the_decoder_give_the_same_boxes(tmp_path: Path) -> None:
-    whole, cut = _project(tmp_path / "whole"), _project(tmp_path / "cut")
-    model = small_yolo()
-    del model.graph.output[:]
-    for level, side in enumerate((4, 2, 1)):
-        shape = [1, 67, side, side]
-        kind = onnx.TensorProto.FLOAT
-        model.graph.output.append(onnx.helper.make_tensor_value_info(f"map{level}", kind, shape))
-    onnx.save(model, tmp_path / "cut" / "net.onnx")
+@pytest.mark.parametrize("masks", [0, 5])
+def test_maps_in_front_of_the_decoder_give_the_same_boxes(masks: int, tmp_path: Path) -> None:
+    model, asked = small_yolo(masks=masks), masks > 0
+    whole = _project(tmp_path / "whole", network=model, seg_enable=asked)
+    del model.graph.output[0]
+    channels = {"map{}": 67, "mask{}_map": masks} if asked else {"map{}": 67}
+    names = {
+        name.format(level): [1, numbers, side, side]
+        for name, numbers in channels.items()
+        for level, side in enumerate((4, 2, 1))
+    }
+    for name, shape in names.items():
+        output = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        model.graph.output.append(output)
+    cut = _project(tmp_path / "cut", network=model, seg_enable=asked)
     image = tmp_path / "whole" / "calib" / "image_0.png"
     lists = []
     for project in (whole, cut):
         build = compile_model(load_config(project.write()))
         with Runner(build.prefix, threads=1) as runner:
             lists.append(list(runner.run(image).values()))
-    assert {one.name for one in build.verification.outputs} == {"map0", "map1", "map2"}
+    compared = {one.name for one in build.verification.outputs}
+    assert compared == {*names, *(["output1"] if asked else [])}
+    assert len(lists[0]) == (5 if asked else 3)
     for one, other in zip(*lists, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)

@@ -2,7 +2,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 import pytest
 
-from compiler.graph.detector import FORMS, Detection, Form, Head, find_head
+from compiler.graph.detector import FORMS, MASKED, Detection, Head, find_head
+from compiler.graph.detector_forms import Form
+from compiler.graph.detector_masks import Masks
 from tests.support.detectors import CELLS, network
 
 ANCHORS = tuple(map(float, range(1, 19)))
@@ -25,6 +27,7 @@ def _maps(channels: int) -> dict[str, tuple[int, ...]]:
             ["b", "s"],
             4,
         ),
+        (Detection("yolov8_nms"), {"b": (1, 4, 84), "s": (1, 9, 84)}, "split", ["b", "s"], 9),
         (Detection("yolov8_nms", 3), _maps(67), "bins", ["map8", "map4", "map2"], 3),
         (Detection("yolov10_nms", 1), _maps(65), "bins", ["map8", "map4", "map2"], 1),
         (Detection("yolov10_nms", 3), {"y": (1, 30, 6)}, "found", ["y"], 3),
@@ -80,6 +83,91 @@ def test_the_usual_heads_are_recognised(
     assert (head.form, list(head.outputs), head.classes) == (form, names, classes)
     found = form in ("found", "found apart")
     assert (head.boxes, head.size) == (30 if found else CELLS * head.anchors, (64, 64))
+
+
+PROTOTYPES = {"p": (1, 5, 16, 16)}
+WEIGHTS = {f"w{side}": (1, 5, side, side) for side in GRIDS}
+
+
+@pytest.mark.parametrize("kind", MASKED)
+@pytest.mark.parametrize(
+    ("outputs", "form", "names", "coefficients"),
+    [
+        ({"y": (1, 12, 84), **PROTOTYPES}, "joined", ["y"], []),
+        ({**PROTOTYPES, "y": (1, 7, 84), "w": (1, 5, 84)}, "joined", ["y"], ["w"]),
+        (
+            {"b": (1, 4, 84), "s": (1, 3, 84), "w": (1, 5, 84), **PROTOTYPES},
+            "split",
+            ["b", "s"],
+            ["w"],
+        ),
+        (
+            {**_maps(67), "w": (1, 5, 84), **PROTOTYPES},
+            "bins",
+            ["map8", "map4", "map2"],
+            ["w"],
+        ),
+        (
+            {**PROTOTYPES, **dict(reversed(WEIGHTS.items())), **_maps(67)},
+            "bins",
+            ["map8", "map4", "map2"],
+            ["w8", "w4", "w2"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("classes", [None, 3])
+def test_outputs_for_masks_are_recognised_beside_every_form(
+    kind: str,
+    classes: int | None,
+    outputs: dict[str, tuple[int, ...]],
+    form: Form,
+    names: list[str],
+    coefficients: list[str],
+) -> None:
+    head = find_head(network(outputs), Detection(kind, classes, masks=True))
+    assert isinstance(head, Head), head
+    assert (head.form, list(head.outputs), head.classes) == (form, names, 3)
+    assert head.masks == Masks(tuple(coefficients), "p", 5)
+    assert head.read == (*names, *coefficients, "p")
+    assert (head.boxes, head.size) == (CELLS, (64, 64))
+
+
+def test_of_as_many_classes_as_coefficients_the_last_output_holds_the_coefficients() -> None:
+    outputs = {"b": (1, 4, 84), "s": (1, 5, 84), "w": (1, 5, 84), **PROTOTYPES}
+    head = find_head(network(outputs), Detection("yolov8_nms", masks=True))
+    assert isinstance(head, Head)
+    assert (head.outputs, head.classes) == (("b", "s"), 5)
+    assert head.masks == Masks(("w",), "p", 5)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"y": (1, 7, 84)},
+        {"y": (1, 7, 84), **PROTOTYPES},
+        {"y": (1, 12, 84), "p": (1, 5, 32, 32)},
+        {"y": (1, 12, 84), **PROTOTYPES, "q": (1, 5, 16, 16)},
+        {"b": (1, 9, 84), "s": (1, 8, 84), **PROTOTYPES},
+        {**_maps(67), **PROTOTYPES},
+        {**_maps(67), "w8": (1, 5, 8, 8), "w4": (1, 5, 4, 4), **PROTOTYPES},
+    ],
+)
+def test_outputs_without_prototypes_or_coefficients_are_declined(
+    outputs: dict[str, tuple[int, ...]],
+) -> None:
+    reason = find_head(network(outputs), Detection("yolov8_nms", 3, masks=True))
+    assert isinstance(reason, str)
+    assert "[1, K, 16, 16] (prototypes)" in reason
+
+
+@pytest.mark.parametrize("outputs", [{"y": (1, 7, 84), **PROTOTYPES}, {**_maps(67), **WEIGHTS}])
+def test_nothing_is_said_of_masks_that_are_not_asked_for(
+    outputs: dict[str, tuple[int, ...]],
+) -> None:
+    head = find_head(network(outputs), Detection("yolov8_nms", 3))
+    assert isinstance(head, Head)
+    assert head.masks is None
+    assert head.read == head.outputs
 
 
 @pytest.mark.parametrize(("decoder", "form"), [("Exp", "rows"), ("Neg", "offsets")])
@@ -164,9 +252,17 @@ def test_decoded_boxes_of_yolox_are_known_by_their_exponential(decoder: str, for
             "anchor needs a size for each of 3 strides; found 4 numbers",
         ),
         (
-            Detection("yolov8_nms", masks=True),
+            Detection("yolov8_nms", 3, masks=True),
             {"y": (1, 7, 84)},
-            "masks (seg_enable) are not built",
+            "of an image of 64 x 64 it needs [1, 7, 84] (centre, size, scores); or [1, 4, 84], "
+            "[1, 3, 84]; or [1, 67, 8, 8], [1, 67, 4, 4], [1, 67, 2, 2] (bins, logits); with masks "
+            "besides [1, K, 16, 16] (prototypes) and [1, K, 84] or [1, K, 8, 8], [1, K, 4, 4], "
+            "[1, K, 2, 2] (coefficients, in one output behind the scores); found 'y' [1, 7, 84]",
+        ),
+        (
+            Detection("yolov10_nms", 3, masks=True),
+            {"y": (1, 30, 6)},
+            "masks (seg_enable) are built for yolov8_nms, yolov11_nms, yolov12_nms alone",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Lists of boxes from ONNX nodes, in both engines, against suppression in plain loops."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
@@ -24,8 +25,9 @@ CLASSES = 3
 
 
 @cache
-def _model(what: Detection, shape: tuple[int, ...], opset: int = 17) -> tuple[bytes, Head]:
-    graph = network({"output0": shape}, opset=opset)
+def _model(what: Detection, *shapes: tuple[int, ...], opset: int = 17) -> tuple[bytes, Head]:
+    outputs = {f"output{number}": shape for number, shape in enumerate(shapes)}
+    graph = network(outputs, opset=opset)
     head = find_head(graph, what)
     assert isinstance(head, Head)
     append_nms(graph, head=head, detection=what)
@@ -92,6 +94,62 @@ def test_the_lists_are_those_of_plain_loops(
         np.testing.assert_array_equal(one, other)
 
 
+COEFFICIENTS = 6
+PROTOTYPES = (1, COEFFICIENTS, 16, 16)
+
+
+def _parts(
+    coefficients: Floats, boxes: Floats, scores: Floats, layout: str
+) -> dict[str, NDArray[np.float32]]:
+    """What the outputs of a network hold; the coefficients have the shape (M, K)."""
+    joined, columns = _joined(boxes, scores), coefficients.T[None]
+    if layout == "behind":
+        return {"output0": np.concatenate([joined, columns], axis=1)}
+    if layout == "split":
+        return {"output0": joined[:, :4], "output1": joined[:, 4:], "output2": columns}
+    maps, first = {}, 0
+    for number, side in enumerate((8, 4, 2)):
+        part = columns[:, :, first : first + side * side]
+        maps[f"output{1 + number}"] = part.reshape(1, COEFFICIENTS, side, side)
+        first += side * side
+    return {"output0": joined, **maps}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("layout", ["behind", "split", "maps"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), crowd=st.integers(1, 12), what=st.sampled_from(WHATS))
+def test_boxes_bring_the_coefficients_of_their_masks_and_prototypes_pass_unchanged(
+    engine: Engine, layout: str, seed: int, crowd: int, what: Detection
+) -> None:
+    random = np.random.default_rng(seed)
+    boxes, scores = _boxes(random, crowd), _scores(random)
+    coefficients = random.normal(size=(CELLS, COEFFICIENTS)).astype(np.float32)
+    prototypes = random.normal(size=PROTOTYPES).astype(np.float32)
+    values = _parts(coefficients, boxes, scores, layout)
+    values[f"output{len(values)}"] = prototypes
+    model, _ = _model(replace(what, masks=True), *(one.shape for one in values.values()))
+    actual = _run(model, image_of(values), engine)
+    expected = [*suppress(boxes, scores, what, coefficients), prototypes]
+    for one, other in zip(actual, expected, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_without_boxes_coefficients_are_zero_so_that_masks_are_empty(engine: Engine) -> None:
+    prototypes = np.ones(PROTOTYPES, np.float32)
+    nothing = np.zeros((1, 4 + CLASSES, CELLS), np.float32)
+    coefficients = np.ones((1, COEFFICIENTS, CELLS), np.float32)
+    values = {"output0": np.concatenate([nothing, coefficients], 1), "output1": prototypes}
+    model, _ = _model(replace(WHATS[0], masks=True), *(one.shape for one in values.values()))
+    *lists, chosen, same = _run(model, image_of(values), engine)
+    assert all((one == -1).all() for one in lists)
+    assert not chosen.any()
+    assert chosen.shape == (1, 20, COEFFICIENTS)
+    np.testing.assert_array_equal(same, prototypes)
+
+
 def test_of_equal_scores_the_first_box_stays() -> None:
     """In ONNX Runtime; OpenVINO's TopK does not order equal values."""
     boxes = np.tile(np.array([10, 10, 30, 30], np.float32), (CELLS, 1))
@@ -141,7 +199,7 @@ def test_without_boxes_all_rows_are_minus_one(engine: Engine) -> None:
 def test_the_nodes_suit_every_opset(opset: int) -> None:
     random = np.random.default_rng(0)
     boxes, scores = _boxes(random, 5), _scores(random)
-    model, _ = _model(WHATS[0], (1, 4 + CLASSES, CELLS), opset)
+    model, _ = _model(WHATS[0], (1, 4 + CLASSES, CELLS), opset=opset)
     actual = _run(model, image_of({"output0": _joined(boxes, scores)}), "onnxruntime")
     for one, other in zip(actual, suppress(boxes, scores, WHATS[0]), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -191,6 +249,26 @@ def test_the_outputs_have_plain_names_unless_the_network_uses_them() -> None:
     assert [one.shape for one in graph.outputs] == [[1, 20, 1], [1, 20, 1], [1, 20, 4]]
 
 
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [("output1", "prototypes"), ("prototypes", "prototypes"), ("boxes", "prototypes")],
+)
+def test_the_outputs_for_masks_have_plain_names_too(name: str, renamed: str) -> None:
+    what = replace(WHATS[0], masks=True)
+    graph = network({"coefficients": (1, 7 + COEFFICIENTS, CELLS), name: PROTOTYPES})
+    head = find_head(graph, what)
+    assert isinstance(head, Head)
+    append_nms(graph, head=head, detection=what)
+    boxes = "boxes_1" if name == "boxes" else "boxes"
+    names = ["classes", "scores", boxes, "coefficients_1", renamed]
+    assert [one.name for one in graph.outputs] == names
+    assert [one.shape for one in graph.outputs] == [
+        *([1, 20, width] for width in (1, 1, 4, COEFFICIENTS)),
+        list(PROTOTYPES),
+    ]
+    check_model(to_model(graph))
+
+
 def test_what_is_not_read_leaves_the_network() -> None:
     what = Detection("yolov5_nms", CLASSES, anchors=tuple(map(float, range(1, 19))))
     maps = {f"map{side}": (1, 3, side, side, 8) for side in (8, 4, 2)}
@@ -220,3 +298,30 @@ def test_boxes_and_scores_are_parted_where_one_concat_joins_them(
     again = find_head(graph, WHATS[0])
     assert isinstance(again, Head)
     assert again.form == ("split" if len(outputs) == 2 else "joined")
+
+
+@pytest.mark.parametrize("nesting", ["flat", "scores last", "coefficients last"])
+def test_coefficients_are_parted_too(nesting: str) -> None:
+    """YOLOv8 joins boxes and scores first, then both and the coefficients."""
+    what = replace(WHATS[0], masks=True)
+    sizes = {"b": 4, "s": CLASSES, "w": COEFFICIENTS}
+    graph = network({**{name: (1, n, CELLS) for name, n in sizes.items()}, "p": PROTOTYPES})
+    *parts, prototypes = graph.outputs
+    if nesting != "flat":
+        first = 0 if nesting == "coefficients last" else 1
+        rows = sum(one.shape[1] for one in parts[first : first + 2])
+        inner = gs.Variable("inner", np.float32, [1, rows, CELLS])
+        pair = parts[first : first + 2]
+        graph.nodes.append(gs.Node("Concat", "inside", {"axis": 1}, pair, [inner]))
+        parts[first : first + 2] = [inner]
+    joined = gs.Variable("y", np.float32, [1, 7 + COEFFICIENTS, CELLS])
+    graph.nodes.append(gs.Node("Concat", "outside", {"axis": 1}, parts, [joined]))
+    graph.outputs = [joined, prototypes]
+    head = find_head(graph, what)
+    assert isinstance(head, Head)
+    open_head(graph, head)
+    assert [one.name for one in graph.outputs] == ["b", "s", "w", "p"]
+    assert not any(node.op == "Concat" for node in graph.nodes)
+    again = find_head(graph, what)
+    assert isinstance(again, Head)
+    assert (again.form, again.read) == ("split", ("b", "s", "w", "p"))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compiler.errors import BundleError
-from compiler.runner.manifest import FileFact, Manifest, Postprocessing
+from compiler.runner.delivered import Delivered
+from compiler.runner.manifest import FileFact, Manifest, Postprocessing, TensorSpec
 from tests.support.bundles import MANIFEST
 
 FULL = replace(
@@ -53,6 +54,39 @@ def test_the_text_is_canonical() -> None:
     assert text.endswith("}\n")
     shuffled = replace(FULL, quantization=dict(reversed(list(FULL.quantization.items()))))
     assert shuffled.to_json() == text
+
+
+@pytest.mark.parametrize(
+    "form", [Delivered("YX"), Delivered("XY"), Delivered("kept", (32, 48)), Delivered("XY", (64,))]
+)
+def test_the_form_of_an_output_reads_back(form: Delivered) -> None:
+    output = TensorSpec("y", (1, 4, 16), "float32", delivered=form)
+    back = read(replace(MANIFEST, outputs=(output,)).to_json())
+    assert back.outputs == (output,)
+    assert back.outputs[0].delivered == form
+
+
+def test_outputs_without_a_form_are_written_as_before_there_were_forms() -> None:
+    (output,) = json.loads(MANIFEST.to_json())["outputs"]
+    assert sorted(output) == ["bounds", "dtype", "name", "shape"]
+    assert read(MANIFEST.to_json()).outputs[0].delivered is None
+
+
+@pytest.mark.parametrize(
+    ("form", "problem"),
+    [
+        ({"shape": [2, 2]}, "nor does it fit into it"),
+        ({"shape": [0]}, r"sizes of \[0\] are not all 1 or more"),
+        ({"layout": "NHWC"}, "layout: 'NHWC' is not one of kept, YX, XY"),
+        ({"transposed": 1}, "unknown key 'transposed'"),
+    ],
+)
+def test_a_form_that_does_not_fit_its_output_is_refused(
+    form: dict[str, object], problem: str
+) -> None:
+    outputs = [{"name": "y", "shape": [1, 3, 4], "dtype": "float32", "delivered": form}]
+    with pytest.raises(BundleError, match=problem):
+        read(forge(FULL, outputs=outputs))
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20))

@@ -65,8 +65,11 @@ def image_of(values: Mapping[str, NDArray[Any]]) -> Arrays:
     return {"image": flat.reshape(1, 3, SIDE, SIDE)}
 
 
-def small_yolo(classes: int = 3, seed: int = 0) -> onnx.ModelProto:
-    """A seeded network that ends as YOLOv8 does: input `images` 32 x 32, 21 boxes, `output0`."""
+def small_yolo(classes: int = 3, seed: int = 0, masks: int = 0) -> onnx.ModelProto:
+    """A seeded network that ends as YOLOv8 does: input `images` 32 x 32, 21 boxes, `output0`.
+
+    With masks, that is their number of coefficients, `output1` holds the prototypes.
+    """
     random = np.random.default_rng(seed)
     make = helper.make_node
     grids = (4, 2, 1)
@@ -124,8 +127,32 @@ def small_yolo(classes: int = 3, seed: int = 0) -> onnx.ModelProto:
         make("Concat", ["pixels", "probabilities"], ["output0"], axis=1),
     ]
     image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])
-    output = helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 4 + classes, 21])
-    graph = helper.make_graph(nodes, "yolo", [image], [output], weights)
+    shapes = {"output0": [1, 4 + classes + masks, 21]}
+    if masks:
+        shapes["output1"] = [1, masks, 8, 8]
+        nodes[-1].output[0] = "boxes_and_probabilities"
+        for level in range(3):
+            weights.append(_floats(f"mask{level}", random.normal(size=(masks, 8, 1, 1))))
+            nodes += [
+                make("Conv", [f"r{level}", f"mask{level}"], [f"mask{level}_map"]),
+                make("Reshape", [f"mask{level}_map", "mask_flat"], [f"mask{level}_flat"]),
+            ]
+        flat = [f"mask{level}_flat" for level in range(3)]
+        nodes += [
+            make("Concat", flat, ["weights_of_masks"], axis=2),
+            make("Concat", ["boxes_and_probabilities", "weights_of_masks"], ["output0"], axis=1),
+            make("ConvTranspose", ["r0", "prototype"], ["upsampled"], strides=[2, 2]),
+            make("Relu", ["upsampled"], ["output1"]),
+        ]
+        weights += [
+            _whole("mask_flat", [1, masks, -1]),
+            _floats("prototype", random.normal(size=(8, masks, 2, 2))),
+        ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    ]
+    graph = helper.make_graph(nodes, "yolo", [image], outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -138,8 +165,13 @@ def _iou(one: Floats, other: Floats) -> float:
     return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
 
 
-def suppress(boxes: Floats, scores: Floats, what: Detection) -> list[Floats]:
-    """Classes, scores and boxes by plain loops; of equal scores, the first counts as higher."""
+def suppress(
+    boxes: Floats, scores: Floats, what: Detection, coefficients: Floats | None = None
+) -> list[Floats]:
+    """Classes, scores, boxes and, if given, coefficients of those boxes, by plain loops.
+
+    Of equal scores, the first counts as higher.
+    """
     best, numbers = scores.max(axis=1), scores.argmax(axis=1)
     order = sorted(range(len(boxes)), key=lambda i: (-best[i], i))[: what.candidates]
     kept: list[int] = []
@@ -151,6 +183,11 @@ def suppress(boxes: Floats, scores: Floats, what: Detection) -> list[Floats]:
     columns = [np.full((1, rows, width), -1, np.float32) for width in (1, 1, 4)]
     for row, i in enumerate(kept[:rows]):
         columns[0][0, row], columns[1][0, row], columns[2][0, row] = numbers[i], best[i], boxes[i]
+    if coefficients is not None:
+        chosen = np.zeros((1, rows, coefficients.shape[1]), np.float32)
+        for row, i in enumerate(kept[:rows]):
+            chosen[0, row] = coefficients[i]
+        columns.append(chosen)
     return columns
 
 

@@ -202,7 +202,7 @@ def _run(
 
 def _model_text(prefix: str, runner: Runner, shapes: Sequence[Shape], samples: Samples) -> str:
     dtypes = ["uint8"] if samples.are_images else [spec.dtype for spec in runner.inputs]
-    outputs = delivered_shapes([spec.shape for spec in runner.outputs])
+    outputs = delivered_shapes(runner.outputs)
     return model_text(
         prefix,
         list(zip(shapes, dtypes, strict=True)),
