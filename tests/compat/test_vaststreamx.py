@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import compiler.compat.vaststreamx as vsx
-from compiler.errors import BuildFileError, BundleError, MissingRequirementError
+from compiler.errors import BuildFileError, BundleError
 from compiler.preprocess.vdsp_names import COLOR_CVT_CODES, IMAGE_FORMATS, OP_TYPES, RESIZE_TYPES
 from tests.support import scripts
 from tests.support.scripts import script_bundle, vdsp_json
@@ -271,11 +271,6 @@ def test_a_token_operator_has_no_attributes(tmp_path: Path) -> None:
 def test_a_json_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BuildFileError):
         vsx.Operator.load_ops_from_json_file(tmp_path / "absent.json")
-
-
-def test_a_custom_operator_is_refused_by_name() -> None:
-    with pytest.raises(MissingRequirementError, match=r"'yolov8_seg_op'.*post\.elf"):
-        vsx.CustomOperator(op_name="yolov8_seg_op", elf_file_path="post.elf")
 
 
 def test_a_model_tells_its_shapes(tmp_path: Path) -> None:

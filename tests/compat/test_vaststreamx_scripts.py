@@ -10,14 +10,37 @@ import onnx
 import pytest
 from PIL import Image
 
-from compiler import Runner
+from compiler import Runner, compile_model, load_config
 from compiler.runner.manifest import Preprocessing
 from tests.support import scripts
+from tests.support.detectors import small_yolo
+from tests.support.project import make_project
 from tests.support.scripts import plain_images, run_vsx, script_bundle, vdsp_json
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 END = "the stream has ended"
 RED, GREEN, BLUE = (200, 20, 20), (20, 200, 20), (20, 20, 200)
+
+# An object of class 1 in the middle rows, its mask where the image is bright; one row unused.
+INSTANCES = """net (float[1, 3, 8, 8] x) => (float[1, 2, 1] classes, float[1, 2, 1] scores,
+ float[1, 2, 4] boxes, float[1, 2, 32] coefficients, float[1, 32, 4, 4] prototypes)
+<float[1, 2, 1] kinds = {1, -1}, float[1, 2, 1] sure = {0.75, -1},
+ float[1, 2, 4] places = {0, 2, 8, 6, -1, -1, -1, -1}, float[1, 2, 1] weights = {2, 0},
+ int64[6] rest = {0, 0, 0, 0, 0, 31}, int64[8] others = {0, 0, 0, 0, 0, 31, 0, 0},
+ int64[1] channel = {1}, float half = {0.5}> {
+ classes = Identity(kinds)
+ scores = Identity(sure)
+ boxes = Identity(places)
+ coefficients = Pad(weights, rest)
+ gray = ReduceMean<axes = [1], keepdims = 1>(x)
+ small = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(gray)
+ bright = Sub(small, half)
+ prototypes = Pad(bright, others) }"""
+# The first values of the image, row by row.
+FIRST_VALUES = """net (float[1, 3, 32, 32] x) => (float[1, 1000] y)
+<int64[1] first = {0}, int64[1] last = {1000}, int64[1] axis = {1}> {
+ flat = Flatten(x)
+ y = Slice(flat, first, last, axis) }"""
 
 # What every short script below starts with; {prefix} and {json} come as arguments.
 START = """
@@ -157,6 +180,92 @@ def test_a_detection_script_finds_boxes_in_the_original_image(tmp_path: Path) ->
     assert done.stdout.splitlines()[0] == (
         "wide.png class 1 score 1.000 box 20.0 0.0 40.0 20.0"  # rows 2 to 6 hold the image
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "mask"),
+    [
+        ([], "(8, 8) 24"),  # in the network's input: 4 rows, and 1 more by enlarging at each side
+        (["--retina_masks"], "(20, 40) 400"),
+    ],
+)
+def test_an_instance_segmentation_script_finds_boxes_and_masks(
+    tmp_path: Path, options: list[str], mask: str
+) -> None:
+    prefix = script_bundle(tmp_path, INSTANCES)
+    json_path = vdsp_json(tmp_path, "FUSION_OP_RGB_LETTERBOX_CVTCOLOR_NORM_TENSOR")
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :20] = 255
+    Image.fromarray(pixels).save(tmp_path / "half.png")
+
+    done = run_vsx(
+        scripts.SCRIPTS / "instance_segmentation.py",
+        *("-m", prefix, "--vdsp_params", json_path, "--elf_file", "absent"),
+        *("--input_file", "half.png", *options),
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"class 1 score 0.750 box 0.0 0.0 40.0 20.0 mask {mask}\n"
+
+
+def test_an_instance_segmentation_script_reads_what_seg_enable_compiles(tmp_path: Path) -> None:
+    project = make_project(tmp_path, dtype="fp16")
+    onnx.save(small_yolo(masks=32), tmp_path / "net.onnx")
+    project.document["frontend"]["shape"] = {"images": [1, 3, 32, 32]}
+    project.document["dataset"]["process_ops"][1]["size"] = [32, 32]
+    params = {"num_classes": 3, "confidence_threshold": 0.3, "nms_thresh": 0.5, "post_nms": 12}
+    project.document["graph"] = {
+        "extra_ops": {"type": "yolov8_nms", "params": {**params, "seg_enable": True}}
+    }
+    prefix = compile_model(load_config(project.write())).prefix
+    letterbox = "FUSION_OP_RGB_LETTERBOX_CVTCOLOR_NORM_TENSOR"
+    json_path = vdsp_json(tmp_path, letterbox, OimageWidth=32, OimageHeight=32)
+    image = tmp_path / "calib" / "image_0.png"
+
+    done = run_vsx(
+        scripts.SCRIPTS / "instance_segmentation.py",
+        *("-m", prefix, "--vdsp_params", json_path, "--input_file", image, "--retina_masks"),
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    with Runner(prefix, vdsp_params=json_path) as runner:
+        outputs = runner.run(image)
+    used = outputs["classes"][0, :, 0] >= 0
+    height, width = np.asarray(Image.open(image)).shape[:2]
+    logits = np.tensordot(outputs["coefficients"][0, used], outputs["prototypes"][0], 1)
+    lines = done.stdout.splitlines()
+    assert len(lines) == used.sum() >= 2
+    for line, score, cells in zip(lines, outputs["scores"][0, used, 0], logits, strict=True):
+        words = line.split()
+        assert float(words[3]) == pytest.approx(score, abs=2e-3)
+        assert f"mask ({height}, {width})" in line
+        x1, y1, x2, y2 = map(float, words[5:9])
+        assert 0 <= x1 <= x2 <= width
+        assert 0 <= y1 <= y2 <= height
+        area = (x2 - x1 + 1) * (y2 - y1 + 1)
+        assert 0 <= int(words[-1]) <= (area if (cells > 0).any() else 0)
+
+
+def test_a_vision_transformer_script_hands_over_patches_and_gets_a_flat_output(
+    tmp_path: Path,
+) -> None:
+    prefix = script_bundle(tmp_path, FIRST_VALUES)
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[5, 20] = (255, 0, 0)  # in the second patch
+    pixels[18, 3] = (204, 0, 0)  # in the third
+    Image.fromarray(pixels).save(tmp_path / "dots.png")
+
+    done = run_vsx(
+        scripts.SCRIPTS / "vision_transformer.py",
+        *("-m", prefix, "--norm_elf_file", "absent", "--space_to_depth_elf_file", "absent"),
+        *("--input_file", "dots.png"),
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "top-0 id: 180, prob: 1.0000\ntop-1 id: 579, prob: 0.6001\n"
 
 
 @pytest.mark.parametrize("queue_size", [0, 2])

@@ -1,5 +1,6 @@
 """`Image` and `Tensor`: arrays that a device would hold in its own memory."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,12 @@ class Tensor:
 
     Args:
         array: Kept as a contiguous copy.
+        copy: False for an array that nobody else holds, which is then kept itself: large ones of
+            zeros take no memory until they are read.
     """
 
-    def __init__(self, array: Array) -> None:
-        self._array = np.array(array, order="C")
+    def __init__(self, array: Array, *, copy: bool = True) -> None:
+        self._array = np.array(array, order="C") if copy else np.asarray(array, order="C")
 
     @property
     def shape(self) -> list[int]:
@@ -44,11 +47,23 @@ class Tensor:
     def clone(self, device: object = None) -> "Tensor":
         """A copy; every device is this machine's memory."""
         del device
-        return Tensor(self._array)
+        return self._like(self._array.copy())
+
+    def declared_as(self, shape: Sequence[int], flag: TypeFlag) -> "Tensor":
+        """The same values in another type, and a shape of as many elements."""
+        with np.errstate(over="ignore"):
+            values = self._array.astype(flag.value, copy=False)
+        return self._like(values.reshape(tuple(shape)))
 
     def numpy(self) -> Array:
         """A copy of the array."""
         return self._array.copy()
+
+    def _like(self, array: Array) -> "Tensor":
+        """A tensor of the same class, that knows the same, of this array."""
+        other = copy.copy(self)
+        other._array = array
+        return other
 
 
 class Image:

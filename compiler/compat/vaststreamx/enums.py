@@ -38,7 +38,11 @@ class TypeFlag(Enum):
 
 
 class GraphOutputType(Enum):
-    """Where and how a device leaves its outputs; on a CPU all are the same."""
+    """Where and how a device leaves its outputs.
+
+    On a CPU all are the same, except 884, the device's own layout: a script knows of its order and
+    fill no more than where a vector begins, so here it is all values of an output in one row.
+    """
 
     GRAPH_OUTPUT_TYPE_NCHW_DEVICE = auto()
     GRAPH_OUTPUT_TYPE_NCHW_HOST = auto()

@@ -7,6 +7,7 @@ import numpy as np
 from compiler.compat.vaststreamx.containers import Array, Image, Tensor
 from compiler.compat.vaststreamx.images import as_rgb
 from compiler.compat.vaststreamx.refusal import refusal
+from compiler.compat.vaststreamx.space_to_depth import PatchMatrix
 from compiler.compat.vaststreamx.tiles import from_tiles, is_tiled
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.formats import ColorSpace
@@ -54,7 +55,17 @@ def tensor_feeds(tensors: Sequence[Tensor], specs: Sequence[TensorSpec]) -> Feed
             f"{len(tensors)} tensors given for a sample",
             f"the network takes {', '.join(map(str, specs))}",
         )
-    return {spec.name: _fitted(t.numpy(), spec) for t, spec in zip(tensors, specs, strict=True)}
+    return {
+        spec.name: _fitted(_array_of(tensor, spec), spec)
+        for tensor, spec in zip(tensors, specs, strict=True)
+    }
+
+
+def _array_of(tensor: Tensor, spec: TensorSpec) -> Array:
+    """The array of a tensor; of a matrix of patches, for a network that takes images, the image."""
+    if isinstance(tensor, PatchMatrix) and len(spec.shape) == 4:
+        return tensor.image()
+    return tensor.numpy()
 
 
 def _fitted(array: Array, spec: TensorSpec) -> Array:

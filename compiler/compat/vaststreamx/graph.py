@@ -12,8 +12,8 @@ class Graph:
     """Operators in the order in which a sample passes them.
 
     Args:
-        output_type: Where a device leaves its outputs; or a bool, whether it copies them: scripts
-            give either by position. All are the same on a CPU.
+        output_type: Where and how a device leaves its outputs; or a bool, whether it copies them:
+            scripts give either by position. Only 884 matters on a CPU.
         output_places: The same per output.
         do_copy: As the bool.
     """
@@ -30,6 +30,7 @@ class Graph:
             raise refusal(
                 "Graph", f"{output_type!r} given", "give a GraphOutputType, or a bool (do_copy)"
             )
+        self.flattens = output_type is GraphOutputType.GRAPH_OUTPUT_TYPE_884_DEVICE
         self._operators: list[Operator | ModelOperator] = []
 
     def add_operators(self, *operators: Operator | ModelOperator) -> None:

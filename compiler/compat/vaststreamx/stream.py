@@ -99,7 +99,8 @@ class Stream:
         Raises:
             BundleError: Operators that make no graph.
         """
-        self._parts = _Parts(*self._graph.parts(), list(dict.fromkeys(self._outputs.values())))
+        outputs = list(dict.fromkeys(self._outputs.values()))
+        self._parts = _Parts(*self._graph.parts(), outputs, flat=self._graph.flattens)
         weakref.finalize(self, self._parts.line.close)
 
     def run_sync(
@@ -184,10 +185,15 @@ class _Parts:
     """What a built stream consists of; the line does not know it, so that both can be dropped."""
 
     def __init__(
-        self, operator: BuildInOperator | None, model: Model, outputs: "list[_Output]"
+        self,
+        operator: BuildInOperator | None,
+        model: Model,
+        outputs: "list[_Output]",
+        *,
+        flat: bool,
     ) -> None:
         self.samples = Samples(operator, model)
-        self.infer = infer = partial(_infer, model.runner)
+        self.infer = infer = partial(_infer, model.runner, flat)
         workers = cpus() + model.runner.instances
         self.line: Line[list[Sample], list[Feeds], list[Done]] = Line(
             _or_end_process(lambda samples: [sample() for sample in samples]),
@@ -231,8 +237,9 @@ class _Output:
                 return item
 
 
-def _infer(runner: Runner, feeds: Feeds) -> Done:
-    return feeds, deliver(runner.infer(feeds), runner.outputs)
+def _infer(runner: Runner, flat: bool, feeds: Feeds) -> Done:
+    arrays = deliver(runner.infer(feeds), runner.outputs)
+    return feeds, [array.reshape(-1) for array in arrays] if flat else arrays
 
 
 def _distribute(line: Line[list[Sample], list[Feeds], list[Done]], outputs: list[_Output]) -> None:
