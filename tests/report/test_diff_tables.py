@@ -186,7 +186,13 @@ def test_the_verdict_is_one_line() -> None:
 def test_facts_hold_every_field_and_the_ratios() -> None:
     facts = json.loads(json.dumps(diff_facts(DIFF)))
     assert facts["identical"] is False
-    given = {"name": "x", "shape": [1, 3, 4, 4], "dtype": "float32", "bounds": []}
+    given = {
+        "name": "x",
+        "shape": [1, 3, 4, 4],
+        "dtype": "float32",
+        "bounds": [],
+        "delivered": None,
+    }
     assert facts["a"]["inputs"] == [given]
     assert facts["graph"]["operators"]["Relu"] == [1, 2]
     assert facts["graph"]["changed"][0]["b"] == ["Conv", "Concat", "Conv"]
