@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compiler.compat.delivery import is_detection
+from compiler.compat.detections import read_objects
 from compiler.compat.pairs import Pair
 from compiler.compat.vamp.datalist import Entry, read_npz
 from compiler.compat.vamp.samples import pixels_of
@@ -214,10 +215,7 @@ def _mask(output: Tensor, rule: Postprocessing, where: str) -> NDArray[np.int64]
 def _boxes(
     arrays: Sequence[Tensor], pixels: NDArray[np.uint8], reading: Reading, where: str
 ) -> NDArray[np.uint8]:
-    """The image with a frame, class and score for every row up to the first class below 0.
-
-    Rows with values that are no finite numbers have no place on it.
-    """
+    """The image with a frame, class and score for every object."""
     from PIL import Image, ImageDraw
 
     if reading.shape is None:
@@ -226,18 +224,12 @@ def _boxes(
             where=where,
             fix="name the bundle with -m",
         )
-    rows = np.concatenate([array[0].astype(float) for array in arrays], axis=1)
-    unused = np.flatnonzero(rows[:, 0] < 0)
-    used = rows[: int(unused[0])] if unused.size else rows
-    window = _window(reading, *pixels.shape[:2])
-    scale_y = (window.bottom - window.top) / reading.shape[1]
-    scale_x = (window.right - window.left) / reading.shape[2]
+    found = read_objects(arrays, _window(reading, *pixels.shape[:2]), reading.shape[1:])
     image = Image.fromarray(pixels)
     canvas = ImageDraw.Draw(image)
     colours = palette()
-    for number, score, *box in used[np.isfinite(used).all(axis=1)]:
-        left, right = sorted(window.left + scale_x * x for x in box[::2])
-        top, bottom = sorted(window.top + scale_y * y for y in box[1::2])
+    for number, score, corners in zip(found.classes, found.scores, found.boxes, strict=True):
+        left, top, right, bottom = (float(value) for value in corners)
         red, green, blue = (int(value) for value in colours[(int(number) + 1) % COLOURS])
         canvas.rectangle((left, top, right, bottom), outline=(red, green, blue), width=2)
         label = f"{reading.name_of(int(number))} {score:.2f}"

@@ -8,35 +8,37 @@ a network's outputs with those of the float network, the worst output counting:
 so that more is better and a float network has 100.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
+
+import numpy as np
 
 from calibration.dataset import DatasetError, Sample, find_samples
 from compiler.config.backend import Accuracy
 from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
-from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
-from compiler.evaluate.segmentation import ClassMap, Dice, ForegroundIou, MeanIou
+from compiler.evaluate.definitions import foreground_metric, mean_iou_metric
+from compiler.evaluate.metric import Map, Metric
+from compiler.evaluate.pairs import Pair, pair_masks
 from compiler.graph.open_sizes import is_open
 from compiler.pipeline.loaded_once import LoadedOnce
 from compiler.pipeline.samples import Feeds, Input, Samples, image_loader, reads
 from compiler.pipeline.sessions import Run
-from compiler.pipeline.task import undefined_metric, unusable_mask
+from compiler.pipeline.task import undefined_metric
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import Postprocessing, TensorSpec
-from compiler.runner.masks import class_mask
+from compiler.runner.masks import seen_window
 from compiler.runner.read import file_fact
 from compiler.verify.compare import Recording, compare
 
 _KEY: Final = "backend.quantize.accuracy"
 _AGAINST_FLOAT: Final = ("cosine", "sqnr")
-_FOREGROUND: Final[Mapping[str, Callable[[], ForegroundIou | Dice]]] = MappingProxyType(
-    {"fg_iou": ForegroundIou, "dice": Dice}
-)
+_FOREGROUND: Final = MappingProxyType({"fg_iou": "foreground_iou", "dice": "dice"})
 
 Facts = list[Any] | None
 """JSON that decides the points of a network; None where that is the user's own code."""
@@ -103,8 +105,8 @@ def find_measure(
 @dataclass(frozen=True, slots=True)
 class _TaskMeasure:
     accuracy: Accuracy
-    metric: Callable[[], MeanIou | ForegroundIou | Dice]
-    items: LoadedOnce[Pair, tuple[Feeds, ClassMap]]
+    metric: Metric
+    items: LoadedOnce[Pair, tuple[Feeds, Map]]
     output: str
     rule: Postprocessing
     settings: Facts
@@ -113,15 +115,14 @@ class _TaskMeasure:
         return self.points(run)
 
     def points(self, run: Run) -> float:
-        metric = self.metric()
+        metric, statistics = self.metric, []
         for pair, (feeds, truth) in zip(self.items.keys, self.items, strict=True):
-            try:
-                metric.add(class_mask(run(feeds)[self.output], self.rule), truth)
-            except ValueError as error:
-                raise unusable_mask(error, pair.mask) from error
-        if not metric.images:
-            raise undefined_metric(self.accuracy.metric, str(self.items.keys[0].mask.parent))
-        return metric.value()
+            predicted = metric.predict(run(feeds)[self.output])
+            statistics.append(metric.compared(predicted, truth, pair.mask))
+        table = np.stack(statistics)
+        if not metric.use(table).used:
+            raise undefined_metric(metric, str(self.items.keys[0].mask.parent))
+        return metric.values(table)[metric.figure]
 
     def facts(self) -> Facts:
         if self.settings is None:
@@ -246,23 +247,21 @@ def _task(
     pairs = _pairs(config, accuracy)
     size = output.shape[2], output.shape[3]
     classes, ignore = None, None
+    see = partial(seen_window, chain.ops, chain.shape)
     if accuracy.metric == "miou":
         classes, ignore = _classes(config, output, rule), config.verify.ignore
-    load, load_truth = (
-        image_loader(chain, inputs[0]),
-        read_foreground if classes is None else read_classes,
-    )
+        metric = mean_iou_metric(rule, classes, ignore, see)
+    else:
+        metric = foreground_metric(_FOREGROUND[accuracy.metric], rule, see)
+    load = image_loader(chain, inputs[0])
 
-    def load_pair(pair: Pair) -> tuple[Feeds, ClassMap]:
-        return load(pair.image), load_truth(pair.mask, size)
-
-    def new_metric() -> MeanIou | ForegroundIou | Dice:
-        return _FOREGROUND[accuracy.metric]() if classes is None else MeanIou(classes, ignore)
+    def load_pair(pair: Pair) -> tuple[Feeds, Map]:
+        return load(pair.image), metric.truth(pair.mask, size)
 
     described = reads(chain, inputs)
     settings = None if described is None else [*described, classes, ignore]
     items = LoadedOnce(pairs, load_pair, lambda item: _bytes(item[0]) + item[1].nbytes)
-    return _TaskMeasure(accuracy, new_metric, items, output.name, rule, settings)
+    return _TaskMeasure(accuracy, metric, items, output.name, rule, settings)
 
 
 def _pairs(config: BuildConfig, accuracy: Accuracy) -> tuple[Pair, ...]:

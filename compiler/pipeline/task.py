@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from compiler.config.model import BuildConfig, Verify
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
-from compiler.evaluate.masks import Pair, pair_masks, read_classes, read_foreground
-from compiler.evaluate.segmentation import ForegroundIou, MeanIou
+from compiler.evaluate.definitions import foreground_metric, mean_iou_metric
+from compiler.evaluate.masks import See
+from compiler.evaluate.metric import Metric
+from compiler.evaluate.pairs import Pair, pair_masks
 from compiler.pipeline.samples import Feeds, Input, image_loader, reads
 from compiler.pipeline.sessions import Run
 from compiler.preprocess.chain import Chain
 from compiler.runner.manifest import Postprocessing, TensorSpec
-from compiler.runner.masks import class_mask
+from compiler.runner.masks import seen_window
 from compiler.runner.read import file_fact
 
 
@@ -29,6 +34,7 @@ class Task:
         output: Name of the network's output that is a class map, or becomes one.
         rule: How it does.
         reads: As in `Samples`.
+        see: What of a mask is compared, as in `Settings`.
     """
 
     verify: Verify
@@ -37,6 +43,7 @@ class Task:
     output: str
     rule: Postprocessing
     reads: list[Any] | None
+    see: See | None
 
     def facts(self) -> list[Any] | None:  # Any: JSON
         """What decides the metric of a network; None where that is the user's own code."""
@@ -52,36 +59,32 @@ class Task:
         Raises:
             CalibrationError: A mask cannot be read or holds values that are no class.
         """
-        metric = (
-            MeanIou(self.verify.classes or 0, self.verify.ignore)
-            if self.verify.metric == "mean_iou"
-            else ForegroundIou()
+        metric = self.metric()
+        statistics = np.stack(
+            [
+                metric.statistics(run(self.load(pair.image))[self.output], pair.mask)
+                for pair in self.pairs
+            ]
         )
-        for pair in self.pairs:
-            predicted = class_mask(run(self.load(pair.image))[self.output], self.rule)
-            read = read_classes if self.verify.metric == "mean_iou" else read_foreground
-            try:
-                metric.add(predicted, read(pair.mask, predicted.shape))
-            except ValueError as error:
-                raise unusable_mask(error, pair.mask) from error
-        if not metric.images:
-            raise undefined_metric(str(self.verify.metric), str(self.verify.masks))
-        return metric.value(), metric.images
+        used = metric.use(statistics).used
+        if not used:
+            raise undefined_metric(metric, str(self.verify.masks))
+        return metric.values(statistics)[metric.figure], used
+
+    def metric(self) -> Metric:
+        """The metric that the build file names."""
+        if self.verify.metric == "mean_iou":
+            classes = self.verify.classes or 0
+            return mean_iou_metric(self.rule, classes, self.verify.ignore, self.see)
+        return foreground_metric("foreground_iou", self.rule, self.see)
 
 
-def unusable_mask(error: ValueError, mask: Path) -> CalibrationError:
-    """What to say of a mask that cannot be read or holds values that are no class."""
+def undefined_metric(metric: Metric, masks: str) -> CalibrationError:
+    """What to say of masks that decide nothing."""
     return CalibrationError(
-        str(error), where=str(mask), fix="correct verify.classes and verify.ignore, or the mask"
-    )
-
-
-def undefined_metric(metric: str, masks: str) -> CalibrationError:
-    """What to say of masks without foreground."""
-    return CalibrationError(
-        f"{metric} is undefined: no image has foreground",
+        f"{metric.figure} is undefined: in every image there is {metric.nothing}",
         where=masks,
-        fix="give masks with foreground (value 125 or more)",
+        fix="give masks with foreground (value 125 or more), or with pixels that are not ignored",
     )
 
 
@@ -120,4 +123,5 @@ def find_task(
             fix=f"set verify.classes: {channels}",
         )
     load = image_loader(chain, inputs[0])
-    return Task(verify, pairs, load, output.name, rule, reads(chain, inputs))
+    see = partial(seen_window, chain.ops, chain.shape)
+    return Task(verify, pairs, load, output.name, rule, reads(chain, inputs), see)

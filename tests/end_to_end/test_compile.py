@@ -303,7 +303,7 @@ def test_masks_without_foreground_are_refused(tmp_path: Path) -> None:
         if tensor.name == "w2":
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.zeros((1, 8, 3, 3), np.float32), "w2"))
     onnx.save(weights, tmp_path / "net.onnx")
-    with pytest.raises(CalibrationError, match="no image has foreground"):
+    with pytest.raises(CalibrationError, match="in every image there is no foreground"):
         _build(project)
 
 
