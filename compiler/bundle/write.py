@@ -9,7 +9,7 @@ import errno
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,11 +41,14 @@ class NewBundle:
     folder: Path
     warnings: tuple[str, ...]
 
-    def commit(self, manifest: Manifest) -> str:
+    def commit(
+        self, manifest: Manifest, *, present: Callable[[Manifest], None] | None = None
+    ) -> str:
         """Write `mod.json`, flush everything to disk and put the bundle in its place.
 
         Args:
             manifest: Its `files` are filled in here.
+            present: Called with the manifest as it will be; may write files that are not hashed.
 
         Returns:
             SHA-256 of `mod.json`.
@@ -55,7 +58,10 @@ class NewBundle:
             for path in sorted(self.folder.iterdir())
             if path.name not in UNHASHED
         }
-        contents = replace(manifest, files=files).to_json().encode()
+        whole = replace(manifest, files=files)
+        contents = whole.to_json().encode()
+        if present is not None:
+            present(whole)
         (self.folder / "mod.json").write_bytes(contents)
         if self.target.exists():
             keep_foreign(self.target, self.folder)

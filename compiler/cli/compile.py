@@ -124,4 +124,6 @@ def _print(build: Build, options: Options) -> None:
             typer.echo(search_text(build.search))
         if build.digest:
             typer.echo(f"bundle {build.prefix}")
+            if build.page:
+                typer.echo(f"page {build.page}")
             typer.echo(f"mod.json sha256 {build.digest}")

@@ -1,4 +1,4 @@
-"""Commands that look into bundles: profile, diff, sensitivity, debug."""
+"""Commands that look into bundles: profile, diff, sensitivity, debug, report."""
 
 from pathlib import Path
 from typing import Annotated
@@ -140,3 +140,49 @@ def debug(
         as_json=as_json,
         quiet=quiet,
     )
+
+
+@commands.command()
+def report(
+    bundles: Annotated[
+        list[str], typer.Argument(metavar="BUNDLE…", help="…/<name>/mod or its folder.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page; default: report.html, if nothing else asked."),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table of the bundles.")
+    ] = False,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Bundles that these replace, by name, to set them off against in the table.",
+        ),
+    ] = None,
+    model_explorer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Write SQNR, time and arithmetic of each node as node data for Model Explorer.",
+        ),
+    ] = None,
+    as_json: OneJson = False,
+) -> None:
+    """Write the page of a bundle again, or one page that compares several bundles.
+
+    A page made again is that of the build without its pictures.
+
+    Example: modc report deploy_weights/net_fp16/mod deploy_weights/net_int8/mod -o both.html
+    """
+    from compiler.cli.report import DEFAULT_PAGE, Wanted
+    from compiler.cli.report import report as command
+
+    if previous is not None and not markdown:
+        raise typer.BadParameter("it is for the table of --markdown", param_hint="--previous")
+    if out is None and not markdown and model_explorer is None:
+        out = DEFAULT_PAGE
+    command(bundles, Wanted(out, markdown, previous, model_explorer), as_json=as_json)

@@ -77,9 +77,17 @@ def load_config(
     lenient: bool = False,
     strict: bool = False,
 ) -> BuildConfig:
-    """The configuration of a build file; notes and warnings go to the log.
+    """The configuration of a build file of any dialect; notes and warnings go to the log.
 
-    Arguments and errors as `read_build_file`.
+    Args:
+        path: YAML file.
+        overrides: `key.path=value` in the current spelling, as `--set` takes them.
+        dtype: Precision in place of `backend.dtype`; the precision in `name` follows.
+        lenient: Unknown keys give warnings instead of problems.
+        strict: Warnings are problems.
+
+    Raises:
+        BuildFileError: Absent, not YAML, or wrong; it lists every problem with its line.
     """
     file = read_build_file(path, overrides=overrides, dtype=dtype, lenient=lenient, strict=strict)
     for note in file.notes:

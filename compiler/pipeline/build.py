@@ -1,12 +1,13 @@
 """What a build is, as a value."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.errors import AccuracyError
 from compiler.passes.result import PassResult
 from compiler.pipeline.search import SearchResult
+from compiler.runner.html_table import html_table
 from compiler.verify.result import VerifyResult
 
 
@@ -53,6 +54,7 @@ class Build:
         seconds: Duration of each stage.
         notes: What was assumed or converted on the way, one sentence each.
         warnings: What the user must know, one sentence each.
+        page: Of the bundle, for a browser; None where it was not written.
     """
 
     name: str
@@ -70,6 +72,10 @@ class Build:
     seconds: Mapping[str, float]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    page: Path | None = None
+
+    def _repr_html_(self) -> str:
+        return html_table(f"{self.name} ({self.dtype})", self._facts())
 
     def accuracy_error(self) -> AccuracyError:
         """The error that the missed gates amount to."""
@@ -80,3 +86,21 @@ class Build:
             fix="build with --keep and ask modc debug what helps, choose another calibrate_mode, "
             "set quantize.accuracy, or loosen the gates under verify",
         )
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        size, latency, found = self.size, self.latency, self.verification
+        yield "size", f"{size.fp32 / 2**20:.2f} MiB to {size.compiled / 2**20:.2f} MiB"
+        yield (
+            f"latency ({latency.threads} threads)",
+            f"{latency.fp32:.2f} ms to {latency.compiled:.2f} ms",
+        )
+        if task := found.task:
+            figures = f"{task.fp32:.2f} to {task.compiled:.2f}"
+            yield f"{task.metric} ({task.images} images)", figures
+        yield "SQNR", f"{found.sqnr_db:.2f} dB ({found.samples} {found.origin})"
+        yield "cosine similarity", f"{found.cosine:.6f}"
+        yield from (("missed gate", gate) for gate in self.broken_gates)
+        yield from (("warning", warning) for warning in self.warnings)
+        yield "bundle", str(self.prefix) if self.digest else "not written"
+        if self.page:
+            yield "page", str(self.page)

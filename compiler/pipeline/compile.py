@@ -1,6 +1,5 @@
 """The order of the stages: one build file in, one verified bundle out."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,18 +28,18 @@ from compiler.pipeline.form import choose_form, float_form
 from compiler.pipeline.int8 import OpenQuantizer, open_quantizer
 from compiler.pipeline.kept import keep_graphs, log_file
 from compiler.pipeline.latency import measure_latency
+from compiler.pipeline.layer_times import time_layers
 from compiler.pipeline.network import asked_passes, load_network, postprocessing_of
-from compiler.pipeline.optimize import optimization_facts
+from compiler.pipeline.page import PAGE, commit_record
+from compiler.pipeline.pictures import Shown
 from compiler.pipeline.prepare import prepare
 from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.record import (
     Facts,
+    Record,
     check_delivery,
     inputs_of,
-    make_manifest,
-    report_facts,
     run_facts,
-    sources_of,
     specs_of,
 )
 from compiler.pipeline.remarks import (
@@ -60,7 +59,7 @@ from compiler.pipeline.task import find_task
 from compiler.pipeline.verification import (
     check_smallest,
     find_reference,
-    verification_feeds,
+    verification_samples,
     verify_network,
 )
 from compiler.quantize.layers import Layer, list_layers
@@ -174,7 +173,8 @@ def compile_model(
                 clock,
                 prepared.source,
             )
-        feeds, origin = verification_feeds(samples, task, inputs, config.verify.samples)
+        chosen = verification_samples(samples, task, inputs, config.verify.samples)
+        feeds = chosen.feeds
         if opened is not None:
             if accuracy is not None and measure is not None:
                 rival = float_form(config, cache, work / "rival", clock)
@@ -224,16 +224,18 @@ def compile_model(
             bfloat16=bfloat16,
             engine=engine,
         )
+        shown = Shown(chosen.names, feeds, reference.outputs)
         result = verify_network(
             reference,
             compared,
             feeds,
-            origin,
+            chosen.origin,
             task,
             sensitivity.tensors,
             clock,
             bfloat16=bfloat16,
             engine=engine,
+            look=shown.look,
         )
         broken = broken_gates(
             result,
@@ -277,27 +279,38 @@ def compile_model(
         )
         if broken and not keep:
             return build
+        nodes: Sequence[Facts] = ()
+        if engine == "onnxruntime":
+            with clock.stage("profile"):
+                nodes = time_layers(model, final, feeds[0], work, bfloat16=bfloat16)
         with clock.stage("bundle"):
             keep_graphs(config, workspace, work)
-            facts = report_facts(
-                passes, samples, quantized, report, result, sensitivity, kept, warnings
+            record = Record(
+                config=config,
+                prepared=prepared,
+                chain=chain,
+                rule=rule,
+                samples=samples,
+                table=calibration_table,
+                passes=passes,
+                original=ended,
+                graph=final,
+                histograms=opened.quantizer.histograms if opened else {},
+                quantized=quantized,
+                session=report,
+                sensitivity=sensitivity,
+                kept=kept,
+                verification=result,
+                warnings=warnings,
             )
-            _write_json(bundle.folder / "mod.report.json", facts)
-            _write_json(
-                bundle.folder / "mod.build.json", run_facts(started, clock.seconds, latency)
-            )
-            manifest = make_manifest(
-                config,
-                final,
-                chain,
-                rule,
-                sources_of(config, prepared.files, samples, calibration_table),
-                optimization_facts(prepared.cost, prepared.rewrites),
-                quantized,
-                report,
-                result,
-            )
-            return replace(build, digest=bundle.commit(manifest))
+            run = run_facts(started, clock.seconds, latency, nodes)
+            digest, failure = commit_record(bundle, record, run, shown)
+        return replace(
+            build,
+            digest=digest,
+            page=None if failure else workspace / config.name / PAGE,
+            warnings=(*build.warnings, *([failure] if failure else [])),
+        )
 
 
 def layers_of(config: BuildConfig) -> tuple[Layer, ...]:
@@ -352,8 +365,3 @@ def _inspect(model: Path, quantized: Quantized) -> IntegerReport:
 
 def _bytes(files: Sequence[Path]) -> int:
     return sum(path.stat().st_size for path in files if path.exists())
-
-
-def _write_json(path: Path, facts: Facts) -> None:
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -52,7 +52,7 @@ def build_file_of(bundle: Bundle, given: Path | None) -> BuildConfig:
     """
     if given is not None:
         return load_config(given, dtype="int8")
-    config = _stored(bundle)
+    config = stored_config(bundle, fix="name the build file (--config), or compile it again")
     known = {source.sha256 for source in bundle.manifest.sources if source.role == "model"}
     found = list(_placed(config, bundle))
     same = [one for one in found if file_fact(checkpoint_of(one)).sha256 in known]
@@ -66,7 +66,16 @@ def build_file_of(bundle: Bundle, given: Path | None) -> BuildConfig:
     return next((one for one in same if _has_data(one)), same[0])
 
 
-def _stored(bundle: Bundle) -> BuildConfig:
+def stored_config(bundle: Bundle, *, fix: str) -> BuildConfig:
+    """The build file that a bundle holds, with paths as they were written.
+
+    Args:
+        bundle: Built from it.
+        fix: What to do about one that this modc cannot read.
+
+    Raises:
+        BundleError: It is of another version of modc.
+    """
     source = bundle.manifest.build_file
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (source.name if source else "build.yaml")
@@ -77,7 +86,7 @@ def _stored(bundle: Bundle) -> BuildConfig:
             raise BundleError(
                 "its build file is of another version of modc",
                 where=str(bundle.prefix),
-                fix="name the build file (--config), or compile it again",
+                fix=fix,
             ) from error
 
 

@@ -4,8 +4,8 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 
+from calibration.histogram import Histogram
 from compiler.config.dump import dump_config
 from compiler.config.model import BuildConfig
 from compiler.graph.convert import to_graph
@@ -24,7 +25,11 @@ from compiler.pipeline.budget import Kept
 from compiler.pipeline.build import Latency
 from compiler.pipeline.delivered import delivery_warnings, with_delivery
 from compiler.pipeline.environment import cpu_features, versions
+from compiler.pipeline.histogram_facts import histogram_facts
+from compiler.pipeline.layer_facts import graph_facts, layer_facts
 from compiler.pipeline.open_sizes import open_output_shapes, shape_of, size_at_largest
+from compiler.pipeline.optimize import optimization_facts
+from compiler.pipeline.prepare import Prepared
 from compiler.pipeline.quantizer import Quantized
 from compiler.pipeline.samples import Input, Samples
 from compiler.pipeline.sensitivity import Sensitivity
@@ -32,7 +37,6 @@ from compiler.pipeline.sessions import engine_version
 from compiler.preprocess.chain import Chain
 from compiler.runner.engine import EngineName
 from compiler.runner.manifest import (
-    FileFact,
     Manifest,
     Postprocessing,
     Preprocessing,
@@ -65,55 +69,68 @@ def bundle_graph(bundle: Bundle) -> gs.Graph:
     return graph
 
 
-def make_manifest(
-    config: BuildConfig,
-    graph: gs.Graph,
-    chain: Chain | None,
-    rule: Postprocessing | None,
-    sources: Sequence[Source],
-    optimization: Facts,
-    quantized: Quantized | None,
-    report: IntegerReport | None,
-    verification: VerifyResult,
-) -> Manifest:
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a build has made and found out, before it is written down.
+
+    Args:
+        config: The build file.
+        prepared: Its network.
+        chain: Preprocessing of images; None for arrays.
+        rule: From output to class mask.
+        samples: The data set.
+        table: The calibration table that was given.
+        passes: What each pass did or declined.
+        original: The network before any pass, with the end that the bundle's has.
+        graph: The compiled network, as it stands in the bundle.
+        histograms: For int8, of the tensors that were observed.
+        quantized: For int8, how the network came about.
+        session: For int8, what an engine makes of it.
+        sensitivity: For int8, where it loses accuracy.
+        kept: Result of the accuracy search.
+        verification: Compiled against original network.
+        warnings: Those that are the same on every run.
+    """
+
+    config: BuildConfig
+    prepared: Prepared
+    chain: Chain | None
+    rule: Postprocessing | None
+    samples: Samples | None
+    table: Path | None
+    passes: Sequence[PassResult]
+    original: gs.Graph
+    graph: gs.Graph
+    histograms: Mapping[str, Histogram]
+    quantized: Quantized | None
+    session: IntegerReport | None
+    sensitivity: Sensitivity
+    kept: Kept | None
+    verification: VerifyResult
+    warnings: Sequence[str]
+
+
+def make_manifest(record: Record) -> Manifest:
     """The manifest, except for the hashes of the bundle's own files."""
+    config, chain, prepared = record.config, record.chain, record.prepared
     preprocessing = None
     if chain is not None:
         preprocessing = Preprocessing(tuple(chain.to_list()), chain.shape)
     return Manifest(
         name=config.name,
-        inputs=specs_of(graph.inputs),
-        outputs=with_delivery(config, _output_specs(graph)),
+        inputs=specs_of(record.graph.inputs),
+        outputs=with_delivery(config, _output_specs(record.graph)),
         build=dump_config(config),
         preprocessing=preprocessing,
-        postprocessing=rule,
+        postprocessing=record.rule,
         classes=config.classes,
         engine=config.backend.engine,
-        optimization=optimization,
-        quantization=_quantization(config, quantized, report),
-        verification=verification.to_json(),
-        sources=tuple(sources),
+        optimization=optimization_facts(prepared.cost, prepared.rewrites),
+        quantization=_quantization(record),
+        verification=record.verification.to_json(),
+        sources=tuple(_sources(record)),
         versions=versions() | _engine_versions(config.backend.build_engine),
     )
-
-
-def sources_of(
-    config: BuildConfig,
-    models: Sequence[tuple[Path, FileFact]],
-    samples: Samples | None,
-    table: Path | None,
-) -> list[Source]:
-    """Everything a bundle was made from, identified by size and hash."""
-    found = [_text_source("build", config.file_name, dump_config(config))]
-    for path, fact in models:
-        found.append(Source("model", path.name, fact.size, fact.sha256))
-    if samples is not None:
-        listing = "".join(f"{one.sha256}  {one.name}\n" for one in samples.calibration)
-        found.append(_text_source("data", "calibration files", listing))
-    if table is not None:
-        fact = file_fact(table)
-        found.append(Source("table", table.name, fact.size, fact.sha256))
-    return found
 
 
 def check_delivery(config: BuildConfig, graph: gs.Graph) -> list[str]:
@@ -134,52 +151,68 @@ def check_delivery(config: BuildConfig, graph: gs.Graph) -> list[str]:
     return delivery_warnings(config, outputs)
 
 
-def report_facts(
-    passes: Sequence[PassResult],
-    samples: Samples | None,
-    quantized: Quantized | None,
-    report: IntegerReport | None,
-    verification: VerifyResult,
-    sensitivity: Sensitivity,
-    kept: Kept | None,
-    warnings: Sequence[str],
-) -> Facts:
+def report_facts(record: Record) -> Facts:
     """Report data: what every stage did, the same on every run."""
+    quantized, session = record.quantized, record.session
     facts: Facts = {
-        "passes": [asdict(result) for result in passes],
-        "verification": verification.to_json(),
-        "warnings": list(warnings),
+        "passes": [asdict(result) for result in record.passes],
+        "verification": record.verification.to_json(),
+        "warnings": list(record.warnings),
+        "graph": {"before": graph_facts(record.original), "after": graph_facts(record.graph)},
+        "layers": layer_facts(
+            record.graph,
+            record.config.backend.dtype,
+            record.passes,
+            quantized,
+            session,
+            record.verification,
+        ),
     }
-    if samples is not None:
+    if record.samples is not None:
         facts["calibration_files"] = [
-            {"name": one.name, "sha256": one.sha256} for one in samples.calibration
+            {"name": one.name, "sha256": one.sha256} for one in record.samples.calibration
         ]
-        facts["skipped_files"] = list(samples.skipped)
+        facts["skipped_files"] = list(record.samples.skipped)
     if quantized is not None:
-        facts["sensitivity"] = to_json(sensitivity.layers)
+        facts["sensitivity"] = to_json(record.sensitivity.layers)
         facts["ranges"] = [asdict(range_) for range_ in quantized.ranges]
+        facts["histograms"] = histogram_facts(
+            quantized.ranges,
+            record.histograms,
+            fraction=record.config.backend.quantize.calibrate_range,
+        )
         facts["nodes"] = [
             {"node": node.node, "op": node.op, "form": node.form.value, "reason": node.reason}
             for node in quantized.plan.nodes
         ]
-    if kept is not None:
-        facts["search"] = kept.facts()
-    if report is not None:
+    if record.kept is not None:
+        facts["search"] = record.kept.facts()
+    if session is not None:
         facts["session"] = {
-            "integer": [asdict(node) for node in report.nodes],
-            "stray": list(report.stray),
-            "operators": dict(sorted(report.operators.items())),
+            "integer": [asdict(node) for node in session.nodes],
+            "stray": list(session.stray),
+            "operators": dict(sorted(session.operators.items())),
         }
     return facts
 
 
-def run_facts(started: datetime, seconds: dict[str, float], latency: Latency) -> Facts:
-    """What differs from run to run."""
+def run_facts(
+    started: datetime, seconds: dict[str, float], latency: Latency, nodes: Sequence[Facts]
+) -> Facts:
+    """What differs from run to run.
+
+    Args:
+        started: When the build began.
+        seconds: Duration of each stage.
+        latency: Of both networks.
+        nodes: Time of each node of the compiled one.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "started": started.astimezone(UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "latency_ms": asdict(latency),
+        "nodes": list(nodes),
         "peak_memory_mib": round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1),
         "host": platform.node(),
         "platform": platform.platform(),
@@ -188,18 +221,31 @@ def run_facts(started: datetime, seconds: dict[str, float], latency: Latency) ->
     }
 
 
-def _quantization(
-    config: BuildConfig, quantized: Quantized | None, report: IntegerReport | None
-) -> Facts:
+def _sources(record: Record) -> Iterator[Source]:
+    """Everything that the bundle was made from, identified by size and hash."""
+    config = record.config
+    yield _text_source("build", config.file_name, dump_config(config))
+    for path, fact in record.prepared.files:
+        yield Source("model", path.name, fact.size, fact.sha256)
+    if record.samples is not None:
+        listing = "".join(f"{one.sha256}  {one.name}\n" for one in record.samples.calibration)
+        yield _text_source("data", "calibration files", listing)
+    if record.table is not None:
+        fact = file_fact(record.table)
+        yield Source("table", record.table.name, fact.size, fact.sha256)
+
+
+def _quantization(record: Record) -> Facts:
+    config, quantized, session = record.config, record.quantized, record.session
     facts: Facts = {"dtype": config.backend.dtype, "cpu_features": cpu_features()}
-    if quantized is not None and report is not None:
+    if quantized is not None and session is not None:
         facts |= {
             "calibrate_mode": sorted({range_.method for range_ in quantized.ranges}),
             "equalized": len(quantized.equalized),
             "reduce_range": config.backend.quantize.reduce_range,
             "tensors": len(quantized.ranges),
-            "planned_layers": len(report.nodes),
-            "integer_layers": len(report.nodes) - len(report.float_nodes),
+            "planned_layers": len(session.nodes),
+            "integer_layers": len(session.nodes) - len(session.float_nodes),
         }
     return facts
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from compiler.config.model import BuildConfig
 from compiler.config.paths import resolve_input
 from compiler.errors import BuildFileError, CalibrationError
 from compiler.graph.open_sizes import bounds_of, is_open, smallest_of
+from compiler.pipeline.open_sizes import shapes_of
 from compiler.preprocess.chain import Chain
 from compiler.preprocess.ops import CustomFunc, Normalize
 from compiler.runner.manifest import TensorSpec
 
 _LOG = logging.getLogger(__name__)
+_DTYPES: Final = {"fp16": "float16", "int64": "int64", "int32": "int32", "uint8": "uint8"}
 
 Feeds = Mapping[str, NDArray[Any]]  # Any: whatever element types the network reads
 
@@ -104,6 +106,12 @@ class Samples:
                 where=", ".join(self.skipped[:5]) or "dataset",
                 fix="repair the files, or remove on_error: skip to see the first error",
             )
+
+
+def declared_inputs(config: BuildConfig) -> tuple[Input, ...]:
+    """The network's inputs as the build file gives them; the model file is not read."""
+    dtype = np.dtype(_DTYPES.get(config.frontend.dtype or "", "float32"))
+    return tuple(Input(name, tuple(shape), dtype) for name, shape in shapes_of(config).items())
 
 
 def find_build_samples(

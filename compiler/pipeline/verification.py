@@ -1,7 +1,7 @@
 """Compiled against original network, one after the other: both need not fit into memory."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from calibration.dataset import Sample
 from compiler.errors import GraphError
 from compiler.graph.open_sizes import is_open
 from compiler.pipeline.clock import Clock
@@ -27,21 +28,38 @@ RANDOM_SAMPLES = 2
 """Random inputs cost no files, and say little: two show whether the network works."""
 
 
-def verification_feeds(
+@dataclass(frozen=True, slots=True)
+class VerificationSamples:
+    """Samples to compare on.
+
+    Args:
+        feeds: One by one.
+        names: Of their files, in that order; empty for random inputs.
+        origin: Where they come from, as in `VerifyResult`.
+    """
+
+    feeds: Sequence[Feeds]
+    names: Sequence[str]
+    origin: str
+
+
+def verification_samples(
     samples: Samples | None, task: Task | None, inputs: Sequence[Input], count: int
-) -> tuple[list[Feeds], str]:
-    """Samples to compare on, and where they come from.
+) -> VerificationSamples:
+    """Samples to compare on.
 
     Files that calibration did not use are best: of the data set, else of the task. If there are
     none, calibration's own files have to do, and the origin says so.
     """
     if samples and samples.held_out:
-        return list(samples.feeds(samples.held_out[:count])), "held-out samples"
+        return _of_data_set(samples, samples.held_out[:count], "held-out samples")
     if task:
-        return [task.load(pair.image) for pair in task.pairs[:count]], "held-out samples"
+        images = [pair.image for pair in task.pairs[:count]]
+        feeds, names = [task.load(image) for image in images], [image.name for image in images]
+        return VerificationSamples(feeds, names, "held-out samples")
     if samples:
-        return list(samples.feeds(samples.calibration[:count])), "calibration samples"
-    return list(random_feeds(inputs, RANDOM_SAMPLES)), "random inputs"
+        return _of_data_set(samples, samples.calibration[:count], "calibration samples")
+    return VerificationSamples(list(random_feeds(inputs, RANDOM_SAMPLES)), (), "random inputs")
 
 
 def check_smallest(
@@ -128,6 +146,7 @@ def verify_network(
     *,
     bfloat16: bool = False,
     engine: EngineName = "onnxruntime",
+    look: Callable[[Tensors], None] | None = None,
 ) -> VerifyResult:
     """Run the compiled network on the samples of the reference.
 
@@ -141,6 +160,7 @@ def verify_network(
         clock: Times the stage.
         bfloat16: Whether the compiled network multiplies in bfloat16.
         engine: What runs the compiled network; ONNX Runtime has run the original one.
+        look: Called with what the compiled network makes of each sample.
     """
     steps = len(feeds) + (len(task.pairs) if task else 0)
     with (
@@ -148,9 +168,7 @@ def verify_network(
         open_model(compiled, bfloat16=bfloat16, engine=engine) as session,
     ):
         run = _counted(session, step)
-        outputs = compare(
-            (expected, run(one)) for expected, one in zip(reference.outputs, feeds, strict=True)
-        )
+        outputs = compare(zip(reference.outputs, _seen_by(look, map(run, feeds)), strict=True))
         after = task.measure(run) if task else None
     figures = None
     if task and after and reference.points is not None:
@@ -162,6 +180,19 @@ def verify_network(
             task.verify.max_drop,
         )
     return VerifyResult(len(feeds), origin, outputs, layers, figures)
+
+
+def _of_data_set(samples: Samples, chosen: Sequence[Sample], origin: str) -> VerificationSamples:
+    feeds = list(samples.feeds(chosen))
+    names = [one.name for one in chosen if one.name not in samples.skipped]
+    return VerificationSamples(feeds, names, origin)
+
+
+def _seen_by(look: Callable[[Tensors], None] | None, found: Iterable[Tensors]) -> Iterator[Tensors]:
+    for outputs in found:
+        if look is not None:
+            look(outputs)
+        yield outputs
 
 
 def _counted(run: Run, on_sample: Callable[[int], None]) -> Run:

@@ -20,6 +20,7 @@ def build_facts(build: Build) -> dict[str, Any]:  # Any: a JSON object
             "trials": len(build.search.trials),
         }
     facts["prefix"] = str(build.prefix)
+    facts["page"] = None if build.page is None else str(build.page)
     facts["cosine"] = build.verification.cosine
     facts["sqnr_db"] = build.verification.sqnr_db
     return facts

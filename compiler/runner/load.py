@@ -28,6 +28,7 @@ from compiler.runner.engine import (
     Tensor,
     open_session,
 )
+from compiler.runner.html_table import html_table
 from compiler.runner.inputs import Given, Inputs
 from compiler.runner.manifest import Manifest, Preprocessing, TensorSpec
 from compiler.runner.read import Bundle, use_bundle
@@ -105,6 +106,10 @@ class Runner:
             takes_images=vdsp_params is not None or self.manifest.preprocessing is not None,
             where=str(self.bundle.prefix),
         )
+
+    def _repr_html_(self) -> str:
+        runs = ("runs on", f"{self.engine}, {self.instances} × {self.threads} threads")
+        return html_table(f"{self.manifest.name}, loaded", (*self.bundle.facts(), runs))
 
     @property
     def manifest(self) -> Manifest:

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from compiler.errors import BundleError
+from compiler.runner.html_table import html_table
 from compiler.runner.manifest import STEM, FileFact, Manifest
 
 Stamp: TypeAlias = tuple[Path, int, int]
@@ -41,6 +42,20 @@ class Bundle:
     def model(self) -> Path:
         """The compiled graph, `mod.onnx`."""
         return _file(self.prefix, ".onnx")
+
+    def facts(self) -> Iterator[tuple[str, str]]:
+        """What it is, as a notebook shows it."""
+        manifest = self.manifest
+        yield "bundle", str(self.prefix)
+        yield "dtype", str(manifest.quantization.get("dtype", ""))
+        yield "engine", manifest.engine
+        for what, specs in (("input", manifest.inputs), ("output", manifest.outputs)):
+            yield from ((what, str(one)) for one in specs)
+        yield "size", f"{sum(fact.size for fact in manifest.files.values()) / 2**20:.2f} MiB"
+        yield "mod.json sha256", self.digest
+
+    def _repr_html_(self) -> str:
+        return html_table(self.manifest.name, self.facts())
 
 
 def find_bundle(prefix: str | Path) -> Path:

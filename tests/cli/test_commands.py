@@ -33,6 +33,7 @@ def test_compile_prints_one_table_and_the_digest(
         assert word in out
     prefix = tmp_path / "deploy" / "net_int8" / "mod"
     assert f"bundle {prefix}" in out
+    assert f"page {prefix.with_name('mod.report.html')}" in out
     with Runner(prefix) as runner:
         assert f"mod.json sha256 {runner.bundle.digest}" in out
     assert "calibrate 4/4" in err
@@ -61,6 +62,7 @@ def test_json_is_one_object_on_standard_output(
     assert facts["name"] == "net_int8"
     assert facts["sqnr_db"] > 20
     assert facts["integer_layers"] == [2, 2]
+    assert facts["page"] == str(tmp_path / "deploy" / "net_int8" / "mod.report.html")
 
 
 def test_a_json_error_is_an_object_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from compiler.pipeline.stages import Source
 from compiler.pipeline.verification import (
     RANDOM_SAMPLES,
     find_reference,
-    verification_feeds,
+    verification_samples,
     verify_network,
 )
 from tests.support.models import run
@@ -49,25 +49,25 @@ def source(tmp_path: Path) -> Source:
 
 
 def test_files_that_calibration_did_not_see_come_first() -> None:
-    feeds, origin = verification_feeds(_samples(held_out=3), None, INPUTS, 2)
-    assert origin == "held-out samples"
-    np.testing.assert_array_equal(feeds[1]["input"], _image(6))
-    assert len(feeds) == 2
+    found = verification_samples(_samples(held_out=3), None, INPUTS, 2)
+    assert (found.origin, found.names) == ("held-out samples", ["5.png", "6.png"])
+    np.testing.assert_array_equal(found.feeds[1]["input"], _image(6))
+    assert len(found.feeds) == 2
 
 
 def test_calibration_files_have_to_do_where_there_are_no_others() -> None:
-    feeds, origin = verification_feeds(_samples(held_out=0), None, INPUTS, 3)
-    assert origin == "calibration samples"
-    np.testing.assert_array_equal(feeds[2]["input"], _image(2))
-    assert len(feeds) == 3
+    found = verification_samples(_samples(held_out=0), None, INPUTS, 3)
+    assert found.origin == "calibration samples"
+    np.testing.assert_array_equal(found.feeds[2]["input"], _image(2))
+    assert len(found.feeds) == 3
 
 
 def test_random_inputs_are_the_same_every_time() -> None:
-    feeds, origin = verification_feeds(None, None, INPUTS, 8)
-    again, _ = verification_feeds(None, None, INPUTS, 8)
-    assert origin == "random inputs"
-    assert len(feeds) == RANDOM_SAMPLES
-    for one, other in zip(feeds, again, strict=True):
+    found = verification_samples(None, None, INPUTS, 8)
+    again = verification_samples(None, None, INPUTS, 8)
+    assert (found.origin, found.names) == ("random inputs", ())
+    assert len(found.feeds) == RANDOM_SAMPLES
+    for one, other in zip(found.feeds, again.feeds, strict=True):
         np.testing.assert_array_equal(one["input"], other["input"])
 
 
