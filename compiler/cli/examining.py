@@ -1,11 +1,11 @@
-"""Commands that look into bundles: profile, diff, sensitivity, debug, report."""
+"""Commands that look into bundles: profile, diff, sensitivity, debug, report, eval."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from compiler.cli.options import CustomCode, OneJson, Prefix, Quiet, Threads
+from compiler.cli.options import CustomCode, Engine, OneJson, Prefix, Quiet, Threads
 
 commands = typer.Typer()
 
@@ -186,3 +186,139 @@ def report(
     if out is None and not markdown and model_explorer is None:
         out = DEFAULT_PAGE
     command(bundles, Wanted(out, markdown, previous, model_explorer), as_json=as_json)
+
+
+@commands.command("eval")
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="Bundle: …/<name>/mod or its folder; -m again for more."
+        ),
+    ] = None,
+    original: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnx", metavar="MODEL.onnx", help="Network of the bundles: the fp32 to compare with."
+        ),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of images.")] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of masks; without, only how far the networks agree is told."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="foreground_iou, mean_iou, dice, …, m1 to m12 as published, topk, coco; default: "
+            "as the build file or the network's output says."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Lines 'image number', for topk; else a folder of images per class."),
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Objects in COCO's JSON, for a detector.")
+    ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Names of masks, such as '{stem}_matte.png'."),
+    ] = None,
+    pair_image: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="Names of images, such as '{stem}_leftImg8bit'."),
+    ] = "{stem}",
+    image_list: Annotated[
+        Path | None, typer.Option(help="File with one image a line, below --images.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Most images, spread evenly over all.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Names with commas, or how many; default: as the bundle says."),
+    ] = None,
+    ignore: Annotated[
+        int | None, typer.Option(min=0, help="Value of the masks that does not count.")
+    ] = None,
+    npz: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Results of vamp, in place of running; needs --datalist."),
+    ] = None,
+    datalist: Annotated[
+        Path | None, typer.Option(help="The list that vamp ran on; masks are named like its npz.")
+    ] = None,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Show the confusion matrix of the classes.")
+    ] = False,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", help="Exit with 5 if the metric drops by more than this."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the figures of every image.")
+    ] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the class maps as palette PNG.")
+    ] = None,
+    skip_errors: Annotated[
+        bool, typer.Option("--skip-errors", help="Exit with 0 although images failed.")
+    ] = False,
+    engine: Engine = None,
+    threads: Threads = None,
+    instances: Annotated[
+        int | None,
+        typer.Option(min=1, max=1024, help="Images at the same time; default: one per CPU."),
+    ] = None,
+    allow_custom_code: CustomCode = False,
+    as_json: OneJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure networks on their task, side by side: fp32, fp16, int8.
+
+    The first network is what the others are compared with: --onnx, else a bundle of fp32, else the
+    first bundle. The interval of a difference tells a drop from noise: it comes from 2000
+    resamplings of the images, the same for both networks.
+
+    An image that fails is named and left out of all networks; the exit code is then 4, unless
+    --skip-errors. It is 5 if --max-drop is exceeded by the difference itself, noise or not.
+
+    Example: modc eval -m net_fp16/mod -m net_int8/mod --onnx net.onnx --images test --masks truth
+    """
+    from compiler.cli.eval import evaluate as command
+    from compiler.pipeline.evaluation.contenders import Running
+    from compiler.pipeline.evaluation.question import Question
+
+    counted = classes is not None and classes.strip().isdecimal()
+    names = () if classes is None or counted else tuple(map(str.strip, classes.split(",")))
+    question = Question(
+        bundles=tuple(model or ()),
+        original=original,
+        results=tuple(npz or ()),
+        datalist=datalist,
+        images=images,
+        image_list=image_list,
+        masks=masks,
+        labels=labels,
+        annotations=annotations,
+        metrics=tuple(metric or ()),
+        classes=int(classes) if classes is not None and counted else None,
+        names=names,
+        ignore=ignore,
+        mask_pattern=pair,
+        image_pattern=pair_image,
+        limit=limit,
+        running=Running(engine, threads, instances, allow_custom_code),
+        save=save,
+        max_drop=max_drop,
+    )
+    code = command(
+        question,
+        confusion=confusion,
+        csv_file=csv,
+        skip_errors=skip_errors,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
