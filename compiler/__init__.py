@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from compiler.config.load import load_config
     from compiler.errors import ModcError
     from compiler.pipeline import Build, compile_model
+    from compiler.pipeline.check import Check, check_build
     from compiler.runner.load import Runner
 
 __version__ = "0.1.0"
-__all__ = ["Build", "ModcError", "Runner", "compile_model", "load_config"]
+__all__ = [
+    "Build",
+    "Check",
+    "ModcError",
+    "Runner",
+    "check_build",
+    "compile_model",
+    "load_config",
+]
 
 # ONNX Runtime looks at it when it is imported: else it writes an identifier and a database into the
 # user's home, and reports to a server.
@@ -28,8 +37,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Build": "compiler.pipeline",
+    "Check": "compiler.pipeline.check",
     "ModcError": "compiler.errors",
     "Runner": "compiler.runner.load",
+    "check_build": "compiler.pipeline.check",
     "compile_model": "compiler.pipeline",
     "load_config": "compiler.config.load",
 }

@@ -1,4 +1,4 @@
-"""Commands about build files and builds: compile, tune, cache, passes, schema, migrate."""
+"""Commands about build files and builds: compile, check, init, tune, cache, schema, migrate, …."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from compiler.cli.options import AsJson, CustomCode, Lenient, OneJson, Overrides, Quiet, Strict
+from compiler.cli.options import (
+    Annotations,
+    AsJson,
+    CustomCode,
+    Lenient,
+    OneJson,
+    Overrides,
+    Quiet,
+    Strict,
+)
 from compiler.errors import BuildFileError
 
 commands = typer.Typer()
@@ -40,6 +49,7 @@ def compile_(
     allow_custom_code: CustomCode = False,
     lenient: Lenient = False,
     strict: Strict = False,
+    annotations: Annotations = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,6 +66,7 @@ def compile_(
         allow_custom_code=allow_custom_code,
         lenient=lenient,
         strict=strict,
+        annotations=annotations,
         as_json=as_json,
         quiet=quiet,
     )
@@ -66,6 +77,93 @@ def compile_(
 
 
 commands.command("build", hidden=True, help="Older name of compile.")(compile_)
+
+
+@commands.command()
+def check(
+    build_files: Annotated[list[Path], typer.Argument(help="Build files (YAML).")],
+    overrides: Overrides = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Check this precision instead of that of the file.")
+    ] = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="Most files of each folder to decode, spread evenly.")
+    ] = 8,
+    ops: Annotated[
+        bool,
+        typer.Option("--ops", "--explain", help="List every node: its precision, and why."),
+    ] = False,
+    lint: Annotated[
+        bool,
+        typer.Option(help="Run the network on a few images under other preprocessing."),
+    ] = True,
+    allow_custom_code: CustomCode = False,
+    lenient: Lenient = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, with 2.")] = False,
+    annotations: Annotations = None,
+    as_json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print what fails only, and no table.")
+    ] = False,
+) -> None:
+    """Tell what compile would complain about, in seconds, without compiling.
+
+    Everything is looked at, whatever fails: build file, checkpoint, data, graph, engine. The exit
+    code is the one that compile would end with, of several the highest; warnings alone give 0.
+
+    Example: modc check build_configs/*.yaml
+    """
+    from compiler.cli.check import check_all
+
+    raise typer.Exit(
+        check_all(
+            build_files,
+            overrides=tuple(overrides or ()),
+            dtype=dtype,
+            lenient=lenient,
+            strict=strict,
+            allow_custom_code=allow_custom_code,
+            images=images,
+            lint=lint,
+            ops=ops,
+            annotations=annotations,
+            as_json=as_json,
+            quiet=quiet,
+        )
+    )
+
+
+@commands.command()
+def init(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Network.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Calibration images, or .npz files; without it: an fp32 build."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write, - for standard output; else <model>.yaml in the current folder.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there.")
+    ] = False,
+    as_json: OneJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a commented build file that compiles; what it guesses is marked as a guess.
+
+    Example: modc init net.onnx --images calib -o net.yaml && modc compile net.yaml
+    """
+    from compiler.cli.init import init as command
+
+    command(model, images=images, output=output, force=force, as_json=as_json, quiet=quiet)
 
 
 @commands.command()

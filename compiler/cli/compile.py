@@ -9,12 +9,14 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from compiler.cli.annotate import annotate
 from compiler.cli.failures import print_error
 from compiler.cli.progress import progress
 from compiler.cli.tables import print_table
 from compiler.config.load import BuildFile, read_build_file
 from compiler.errors import AccuracyError, ModcError
 from compiler.pipeline import Build, compile_model, layers_of
+from compiler.pipeline.error_findings import find_causes
 from compiler.report.json import build_facts
 from compiler.report.text import closing_table, pass_lines, search_text, summary_table
 
@@ -32,6 +34,7 @@ class Options:
     allow_custom_code: bool = False
     lenient: bool = False
     strict: bool = False
+    annotations: str | None = None
     as_json: bool = False
     quiet: bool = False
 
@@ -46,18 +49,14 @@ def compile_all(build_files: Sequence[Path], options: Options) -> int:
     for path in build_files:
         try:
             build = _compile(path, options)
-            outcomes.append((str(path), str(build.prefix), 0))
-        except AccuracyError as error:  # the build itself has been printed
-            print_error(error, as_json=False)
-            outcomes.append((str(path), error.what, error.exit_code))
-        except ModcError as error:
-            print_error(error, as_json=options.as_json)
-            outcomes.append((str(path), error.what.splitlines()[0], error.exit_code))
-        except Exception:
-            if len(build_files) == 1:
+        except Exception as error:
+            _annotate(path, error, options)
+            if len(build_files) == 1 and not isinstance(error, ModcError):
                 raise
-            traceback.print_exc()
-            outcomes.append((str(path), "internal error, please report it", 1))
+            outcomes.append((str(path), *_tell(error, options)))
+        else:
+            annotate(options.annotations, str(path), ())
+            outcomes.append((str(path), str(build.prefix), 0))
     if len(outcomes) > 1 and not options.quiet:
         print_table(closing_table(outcomes), err=options.as_json)
     return max(code for _, _, code in outcomes)
@@ -95,6 +94,31 @@ def _compile(path: Path, options: Options) -> Build:
     if build.broken_gates:
         raise build.accuracy_error()
     return build
+
+
+def _annotate(path: Path, error: Exception, options: Options) -> None:
+    if options.annotations:
+        causes = find_causes(
+            str(path),
+            error,
+            overrides=options.overrides,
+            dtype=options.dtype,
+            lenient=options.lenient,
+            strict=options.strict,
+        )
+        annotate(options.annotations, str(path), causes)
+
+
+def _tell(error: Exception, options: Options) -> tuple[str, int]:
+    """Print what ended a build, and sum it up in a line and its exit code."""
+    if isinstance(error, AccuracyError):  # the build itself has been printed
+        print_error(error, as_json=False)
+        return error.what, error.exit_code
+    if isinstance(error, ModcError):
+        print_error(error, as_json=options.as_json)
+        return error.what.splitlines()[0], error.exit_code
+    traceback.print_exception(error)
+    return "internal error, please report it", 1
 
 
 def _read(path: Path, options: Options) -> BuildFile:

@@ -18,6 +18,13 @@ CustomCode = Annotated[
     bool, typer.Option("--allow-custom-code", help="Let CustomFunc run its Python file.")
 ]
 Prefix = Annotated[str, typer.Option("--model", "-m", help="Bundle: …/<name>/mod or its folder.")]
+Annotations = Annotated[
+    Literal["github", "gitlab"] | None,
+    typer.Option(
+        help="Tell this CI service too, which shows errors and warnings beside their lines: GitHub "
+        "on standard error, GitLab in gl-code-quality-report.json, which is added to."
+    ),
+]
 OneJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Threads = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Threads per operator; default: CPUs.")

@@ -1,4 +1,4 @@
-"""Commands that run bundles: run, bench, vsx, verify."""
+"""Commands that run bundles: run, bench, npz, decode-npz, vsx, verify."""
 
 from pathlib import Path
 from typing import Annotated

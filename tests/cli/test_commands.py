@@ -281,5 +281,5 @@ def test_importing_the_package_loads_nothing() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment
     )
     assert done.stdout.strip() == str(
-        ["Build", "ModcError", "Runner", "compile_model", "load_config"]
+        ["Build", "Check", "ModcError", "Runner", "check_build", "compile_model", "load_config"]
     ), done.stderr
