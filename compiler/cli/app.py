@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from compiler import __version__
-from compiler.cli import building, examining, running
+from compiler.cli import building, calibrating, examining, running
 from compiler.cli.entry import start
 
 app = typer.Typer(
@@ -34,7 +34,7 @@ def _options(
     del version
 
 
-for part in (building, running, examining):
+for part in (building, calibrating, running, examining):
     app.add_typer(part.commands)
 
 

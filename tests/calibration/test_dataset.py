@@ -19,6 +19,7 @@ from calibration.dataset import (
     ArraySample,
     DatasetError,
     Sample,
+    find_files,
     find_samples,
     first_samples,
     load_arrays,
@@ -132,6 +133,15 @@ def test_suffixes_match_in_either_case_with_or_without_the_dot(
     tmp_path: Path, suffix: str | None, arrays: bool, expected: list[str]
 ) -> None:
     assert found(touch(tmp_path, MIXED), suffix, arrays=arrays) == expected
+
+
+def test_all_files_to_choose_from_come_sorted_by_name(tmp_path: Path) -> None:
+    for name in ("b.png", "a.jpg", "c.npz", "deep/d.bmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    names = ["a.jpg", "b.png", "deep/d.bmp"]
+    assert find_files(tmp_path, suffix=None) == tuple(tmp_path / name for name in names)
+    assert find_files(tmp_path, suffix=None, arrays=True) == (tmp_path / "c.npz",)
 
 
 def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
