@@ -1,4 +1,4 @@
-"""Documentation that runs: commands, snippets and links."""
+"""Documentation that is true: commands, options, keys and links. tests/docs runs it."""
 
 import re
 import shlex
@@ -68,61 +68,6 @@ def _run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     done = subprocess.run([str(path), *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(  # the other README has the same commands: see below
-    ("page", "count", "drawn"),
-    [
-        ("README.md", 7, "out"),
-        ("docs/how_to/existing_documentation.md", 5, "drawn"),
-        ("docs/how_to/run.md", 4, "out"),
-    ],
-)
-def test_every_command_of_a_page_works(page: str, count: int, drawn: str, clone: Path) -> None:
-    shutil.rmtree(clone / drawn, ignore_errors=True)
-    lines = [line for block in _blocks(ROOT / page, "sh") for line in block.splitlines()]
-    commands = [line for line in lines if not line.startswith(("make ", "source "))]
-    assert len(commands) == count
-    for command in commands:
-        _run(command, clone)
-    assert len(list((clone / drawn).glob("*_overlay.png"))) == 50
-
-
-@pytest.mark.parametrize("page", ["README.md", "docs/how_to/python.md", "docs/how_to/run.md"])
-def test_every_python_snippet_works(page: str, clone: Path) -> None:
-    for snippet in _blocks(ROOT / page, "python"):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", snippet],
-            cwd=clone,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-
-
-def test_both_readmes_have_the_same_commands_and_links() -> None:
-    english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
-    for language in ("sh", "python", "text"):
-        assert _blocks(english, language) == _blocks(chinese, language)
-    code = [sorted(CODE.findall(page.read_text("utf-8"))) for page in (english, chinese)]
-    assert code[0] == code[1]
-    links = [LINK.findall(page.read_text("utf-8")) for page in (english, chinese)]
-    assert links[0][1:] == links[1][1:]  # the first one leads to the other language
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        "how_to/accuracy.md",
-        "how_to/cache.md",
-        "explanation/bundle.md",
-        "reference/vdsp_params.md",
-    ],
-)
-def test_the_first_command_of_a_page_works(page: str, clone: Path) -> None:
-    command = _blocks(ROOT / "docs" / page, "sh")[0]
-    assert _run(command, clone).stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from compiler.zoo.command import exit_code_of
+from tests.benchmarks.engines.chinese import in_chinese
 from tests.benchmarks.engines.columns import GOALS, columns_of
 from tests.benchmarks.engines.graphs import (
     PEERS,
@@ -58,8 +59,9 @@ def compare(options: argparse.Namespace) -> None:
         (out / "bench.md").write_text(text + "\n", encoding="utf-8")
     print(text)
     if options.update_docs:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(put_between_markers(page, text), encoding="utf-8")
+        for page, tables in ((PAGE, text), (PAGE.with_suffix(".zh.md"), in_chinese(text))):
+            old = page.read_text(encoding="utf-8")
+            page.write_text(put_between_markers(old, tables), encoding="utf-8")
 
 
 def _measure_network(network: Network, options: argparse.Namespace) -> NetworkResult:
@@ -110,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"also time all compilers on {COMPILED} with {COMPILE_IMAGES} images, in turns",
     )
     parser.add_argument(
-        "--update-docs", action="store_true", help="write the tables into docs/benchmarks.md"
+        "--update-docs",
+        action="store_true",
+        help="write the tables into docs/benchmarks.md and .zh.md",
     )
     return exit_code_of(partial(compare, parser.parse_args(arguments)))
 

@@ -9,6 +9,7 @@ import pytest
 
 from compiler.zoo.full_size import NETWORKS
 from tests.benchmarks import compare_engines
+from tests.benchmarks.engines.chinese import in_chinese
 from tests.benchmarks.engines.columns import COLUMNS, GOALS, columns_of
 from tests.benchmarks.engines.results import (
     CompileTime,
@@ -177,6 +178,15 @@ def test_the_page_has_the_markers_and_names_every_network() -> None:
     for name, goal in GOALS.items():
         size = NETWORKS[name].size
         assert f"| `{name}` | {goal.title} | 1×3×{size}×{size} |" in page
+
+
+def test_the_page_in_chinese_has_the_same_tables() -> None:
+    english, chinese = (
+        page.read_text(encoding="utf-8").partition(f"{BEGIN}\n")[2].partition(f"\n{END}")[0]
+        for page in (PAGE, PAGE.with_suffix(".zh.md"))
+    )
+
+    assert in_chinese(english) == chinese
 
 
 def test_without_the_peers_the_command_ends_with_exit_code_7_and_names_the_extra(
