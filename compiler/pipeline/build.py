@@ -27,11 +27,14 @@ class Latency:
         fp32: Original network.
         compiled: Compiled network.
         threads: Threads per operator.
+        unrest: How many times as long a network's slowest turn took as its fastest; 1 on a machine
+            that has nothing else to do.
     """
 
     fp32: float
     compiled: float
     threads: int
+    unrest: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Latency of the original and of the compiled network."""
 
 import time
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -38,16 +39,16 @@ def measure_latency(
         engine: What runs both.
     """
     sessions = [_load(original, False, engine), _load(compiled, bfloat16, engine)]
-    times: list[list[float]] = [[] for _ in sessions]
     for session in sessions:
         session.run(feeds)  # the first run takes longer
-    for _ in range(TURNS):
-        for session, measured in zip(sessions, times, strict=True):
-            measured += _time_samples(session, feeds)
+    turns = [[_time_samples(session, feeds) for session in sessions] for _ in range(TURNS)]
     for session in sessions:
         session.close()
     give_back_memory()
-    return Latency(median(times[0]), median(times[1]), cpus())
+    networks = list(zip(*turns, strict=True))
+    before, after = (median(chain.from_iterable(one)) for one in networks)
+    unrest = max(max(times) / min(times) for times in (list(map(median, one)) for one in networks))
+    return Latency(before, after, cpus(), round(unrest, 2))
 
 
 def _load(path: Path, bfloat16: bool, engine: EngineName) -> Session:

@@ -1,12 +1,16 @@
 """Results for a person at the terminal."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from rich.table import Table
 
 from compiler.passes.result import PassResult
 from compiler.pipeline import Build
 from compiler.pipeline.search import SearchResult
+
+UNREST: Final = 1.5
+"""From here on turns of one network differ by more than the gains that people look for."""
 
 
 def summary_table(build: Build) -> Table:
@@ -25,7 +29,7 @@ def summary_table(build: Build) -> Table:
         f"latency ({latency.threads} threads)",
         f"{latency.fp32:.2f} ms",
         f"{latency.compiled:.2f} ms",
-        _ratio(latency.fp32 / latency.compiled, "faster", "slower"),
+        _ratio(latency.fp32 / latency.compiled, "faster", "slower") + _unrest(latency.unrest),
     )
     result = build.verification
     if task := result.task:
@@ -81,6 +85,11 @@ def closing_table(outcomes: Sequence[tuple[str, str, int]]) -> Table:
 
 def _ratio(gain: float, better: str, worse: str) -> str:
     return f"{gain:.2f}x {better}" if gain >= 1 else f"{1 / gain:.2f}x {worse}"
+
+
+def _unrest(times: float) -> str:
+    """What to know of a latency on a machine that did something else as well."""
+    return f" (busy machine: turns differ {times:.1f}x)" if times >= UNREST else ""
 
 
 def _mib(size: int) -> str:

@@ -17,8 +17,8 @@ def test_sizes_latencies_and_accuracy_stand_side_by_side() -> None:
 
     assert re.findall(r'<section id="(\w+)"', page) == list(BUNDLES_SECTIONS)
     text = text_of(page)
-    assert "A unet_int8 int8 8.42 MiB 31.0 MiB 8.95 34.10 2 58" in text
-    assert "B unet_fp16 fp16 8.42 MiB 31.0 MiB 8.95 34.10 2 –" in text
+    assert "A unet_int8 int8 8.42 MiB 31.0 MiB 8.95 34.10 3.81× 2 58" in text
+    assert "B unet_fp16 fp16 8.42 MiB 31.0 MiB 8.95 34.10 3.81× 2 –" in text
     assert "B unet_fp16 foreground_iou 50 87.26 87.25 −0.01 37.88 0.999919" in text
 
 
