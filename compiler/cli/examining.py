@@ -210,8 +210,8 @@ def evaluate(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="foreground_iou, mean_iou, dice, …, m1 to m12 as published, topk, coco; default: "
-            "as the build file or the network's output says."
+            help="foreground_iou, mean_iou, dice, …, m1 to m9, m4b, m12 as published, topk, "
+            "coco; default: as the build file or the network's output says."
         ),
     ] = None,
     labels: Annotated[

@@ -1,9 +1,9 @@
 """Every segmentation metric by name, in one table.
 
 Two families must not be mixed: figures of sums over the data set (`pooled`), and means of the
-images' own figures (`of images`). The names m1 … m12 are the published evaluation scripts, word by
-word (`upstream`); each names the metric that corrects it, which is the one to use. `METRICS` says
-who uses a script, how it reads outputs and masks, and what is wrong with it.
+images' own figures (`of images`). The names m1 … m9, m4b and m12 are the published evaluation
+scripts, word by word (`upstream`); each names the metric that corrects it, which is the one to use.
+`METRICS` says who uses a script, how it reads outputs and masks, and what is wrong with it.
 """
 
 from collections.abc import Callable, Mapping

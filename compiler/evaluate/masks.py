@@ -27,6 +27,10 @@ See: TypeAlias = Callable[[int, int], Window]
 """(Height, width) of an image -> its part that the network sees."""
 
 _NUMBERED: Final = frozenset({"P", "L", "1", "I", "I;16"})  # Pillow's modes of one channel
+_COLOURED: Final = frozenset({"RGB", "RGBA", "CMYK", "YCbCr"})
+_PALETTE: Final = 256  # colours of a mask that is painted
+_NOISE: Final = 32  # levels that compression sets the channels of a grey picture apart
+_NOISY: Final = 1e-3  # share of the pixels that may exceed it
 _SIXTEEN_TO_EIGHT: Final = 257  # 65535 = 257 * 255
 
 
@@ -47,10 +51,11 @@ def read_mask(
         outside: Value of the result where that reaches beyond the image.
 
     Raises:
-        CalibrationError: The mask cannot be read, or is of another kind.
+        CalibrationError: The mask cannot be read, is of another kind, or a colour photograph.
     """
     mask = open_mask(path)
     try:
+        _check_no_photograph(mask)
         if see is None:
             return convert(mask, size)
         window = see(mask.height, mask.width)
@@ -153,6 +158,28 @@ def unusable(mask: Path, error: ValueError) -> CalibrationError:
         where=str(mask),
         fix="correct the mask or label, the number of classes, or the ignored value",
     )
+
+
+def _check_no_photograph(mask: Image.Image) -> None:
+    """Refuse a picture of many colours.
+
+    Grey levels stored in three channels are a matte, up to the noise of compression; a few colours
+    are painted classes.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if mask.mode not in _COLOURED:
+        return
+    picture = mask.convert("RGB")
+    values = np.asarray(picture)
+    apart = values.max(axis=2) - values.min(axis=2)
+    colourful = np.count_nonzero(apart > _NOISE) > _NOISY * apart.size
+    if colourful and picture.getcolors(_PALETTE) is None:
+        raise ValueError(
+            "a colour photograph is no mask, which is grey or has one colour per class; are images "
+            "and masks swapped?"
+        )
 
 
 def _has_colours(image: Image.Image) -> bool:

@@ -12,13 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from compiler.evaluate.intervals import Interval
+from compiler.evaluate.metric import ERRORS
 from compiler.evaluate.pairs import some
-from compiler.pipeline.evaluation.result import Evaluation, Measured, Row
+from compiler.pipeline.evaluation.result import Evaluation, Measured, Row, Scale
 from compiler.report.table import new_table
 
 NOTHING = "-"
 _LISTED = 10
 _ROUNDING = 1e-9  # of sums in another order, in points
+_DIGITS = 4  # significant ones of errors, whose sizes differ widely
 _FEW = 10  # images, of which percentile intervals are too short
 
 JsonObject = dict[str, Any]  # Any: a JSON object
@@ -40,8 +42,9 @@ class Missed:
         if math.isnan(self.drop):
             return f"{self.metric} is not a number, so that its drop is not known"
         noise = ", though so few images may show that by chance"
+        lost = _plain(self.drop, _decimals(self.metric, self.drop))
         return (
-            f"it loses {self.drop:.3f} of {self.metric}, at most {self.max_drop:g} may go"
+            f"it loses {lost} of {self.metric}, at most {self.max_drop:g} may go"
             f"{noise if self.may_be_noise else ''}"
         )
 
@@ -90,12 +93,12 @@ def verdict(measured: Measured) -> str:
 def evaluation_tables(evaluation: Evaluation, *, confusion: bool = False) -> list[Table]:
     """The networks, then all figures, those of classes, and the confusion if asked for."""
     tables = [_network_table(evaluation)]
-    for place, measured in enumerate(evaluation.rows[0].measured):
-        rows = [(row, row.measured[place]) for row in evaluation.rows if place < len(row.measured)]
+    for names, rows in _families(evaluation):
+        measured = rows[0][1]
         if len(measured.figures) > 1:
-            tables.append(_figure_table(rows))
+            tables.append(_figure_table(names, rows))
         if measured.per_class is not None:
-            tables.append(_class_table(evaluation, rows))
+            tables.append(_class_table(evaluation, names, rows))
         if confusion:
             tables += [
                 _confusion_table(evaluation, row, one.confusion)
@@ -177,7 +180,7 @@ def evaluation_csv(evaluation: Evaluation) -> str:
 def _network_table(evaluation: Evaluation) -> Table:
     measured = evaluation.rows[0].measured
     count = len(evaluation.images)
-    title = "; ".join(f"{one.metric.figure}: {one.metric.title}" for one in measured)
+    title = "; ".join(_heading(one.metric) for one in measured)
     images = f"{count} image{'s' if count > 1 else ''}"
     intervals = ", 95 % intervals" if measured else ""
     table = new_table(f"{title or 'agreement'}; {images}{intervals}", ("network",), ("dtype",))
@@ -206,11 +209,37 @@ def _network_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def _heading(metric: Scale) -> str:
+    """The metric by its name, and which figure of it stands in the table."""
+    facts = [metric.figure] if metric.figure != metric.name else []
+    facts += ["lower is better"] if metric.lower_is_better else []
+    name = f"{metric.name} ({', '.join(facts)})" if facts else metric.name
+    return f"{name}: {metric.title}"
+
+
+def _families(
+    evaluation: Evaluation,
+) -> Iterator[tuple[str, list[tuple[Row, Measured]]]]:
+    """Names of metrics that have the same figures throughout, and what the networks have there."""
+    groups: list[tuple[list[JsonObject], list[str], list[tuple[Row, Measured]]]] = []
+    for place, measured in enumerate(evaluation.rows[0].measured):
+        rows = [(row, row.measured[place]) for row in evaluation.rows if place < len(row.measured)]
+        facts = [_figure_facts(one) for _, one in rows]
+        for known, names, _ in groups:
+            if facts == known:
+                names.append(measured.metric.name)
+                break
+        else:
+            groups.append((facts, [measured.metric.name], rows))
+    return ((", ".join(names), rows) for _, names, rows in groups)
+
+
 def _measured_cells(measured: Measured) -> tuple[str, str]:
-    difference = measured.difference
+    figure, difference = measured.metric.figure, measured.difference
+    cell = _interval(measured.figure, figure)
     if difference is None:
-        return _interval(measured.figure), "base"
-    return _interval(measured.figure), f"{_signed(difference)}: {verdict(measured)}"
+        return cell, "base"
+    return cell, f"{_signed(difference, figure)}: {verdict(measured)}"
 
 
 def _agreement_cells(row: Row) -> tuple[str, str]:
@@ -219,19 +248,19 @@ def _agreement_cells(row: Row) -> tuple[str, str]:
     return f"{row.agreement.pixels:.3f}", _plain(row.agreement.iou)
 
 
-def _figure_table(rows: Sequence[tuple[Row, Measured]]) -> Table:
-    metric = rows[0][1].metric
+def _figure_table(metrics: str, rows: Sequence[tuple[Row, Measured]]) -> Table:
     names = [row.contender.name for row, _ in rows]
-    table = new_table(f"all figures of {metric.name}", ("figure",), names)
+    table = new_table(f"all figures of {metrics}", ("figure",), names)
     for figure in rows[0][1].figures:
-        table.add_row(figure, *(_interval(one.figures[figure]) for _, one in rows))
+        table.add_row(figure, *(_interval(one.figures[figure], figure) for _, one in rows))
     return table
 
 
-def _class_table(evaluation: Evaluation, rows: Sequence[tuple[Row, Measured]]) -> Table:
-    metric = rows[0][1].metric
+def _class_table(
+    evaluation: Evaluation, metrics: str, rows: Sequence[tuple[Row, Measured]]
+) -> Table:
     names = [row.contender.name for row, _ in rows]
-    table = new_table(f"IoU of the classes, {metric.name}", ("class",), names)
+    table = new_table(f"IoU of the classes, {metrics}", ("class",), names)
     values = [one.per_class["iou"] for _, one in rows if one.per_class is not None]
     for number, cells in enumerate(zip(*values, strict=True)):
         table.add_row(Text(_class_name(evaluation, number)), *map(_plain, cells))
@@ -288,12 +317,18 @@ def _measured_facts(measured: Measured) -> JsonObject:
         "figure": metric.figure,
         "lower_is_better": metric.lower_is_better,
         "value": _number(measured.figure.value),
-        "figures": {name: _ends(one) for name, one in measured.figures.items()},
         "differences": None
         if measured.differences is None
         else {name: _ends(one) for name, one in measured.differences.items()},
         "verdict": verdict(measured) or None,
         "images": {"used": use.used, "left_out": use.left_out, "undefined": use.undefined},
+        **_figure_facts(measured),
+    }
+
+
+def _figure_facts(measured: Measured) -> JsonObject:
+    return {
+        "figures": {name: _ends(one) for name, one in measured.figures.items()},
         "per_class": None
         if measured.per_class is None
         else {name: list(map(_number, one)) for name, one in measured.per_class.items()},
@@ -313,17 +348,28 @@ def _cell(value: object) -> object:
     return "" if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _interval(one: Interval) -> str:
+def _interval(one: Interval, figure: str) -> str:
+    digits = _decimals(figure, one.value)
     if math.isnan(one.low):
-        return _plain(one.value)
-    return f"{one.value:.3f} [{one.low:.2f}, {one.high:.2f}]"
+        return _plain(one.value, digits)
+    ends = digits if figure in ERRORS else digits - 1
+    return f"{one.value:.{digits}f} [{one.low:.{ends}f}, {one.high:.{ends}f}]"
 
 
-def _signed(one: Interval) -> str:
+def _signed(one: Interval, figure: str) -> str:
+    digits = _decimals(figure, one.value, one.low, one.high)
     if math.isnan(one.low):
-        return f"{one.value:+z.3f}" if np.isfinite(one.value) else NOTHING
-    return f"{one.value:+z.3f} [{one.low:+z.3f}, {one.high:+z.3f}]"
+        return f"{one.value:+z.{digits}f}" if np.isfinite(one.value) else NOTHING
+    return f"{one.value:+z.{digits}f} [{one.low:+z.{digits}f}, {one.high:+z.{digits}f}]"
 
 
-def _plain(value: float) -> str:
-    return f"{value:.3f}" if np.isfinite(value) else NOTHING
+def _plain(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}" if np.isfinite(value) else NOTHING
+
+
+def _decimals(figure: str, *values: float) -> int:
+    """Decimal places: 3 of points; of errors as many as the largest value needs."""
+    largest = max((abs(value) for value in values if np.isfinite(value)), default=0.0)
+    if figure not in ERRORS or largest < _ROUNDING:
+        return 3
+    return max(0, _DIGITS - 1 - math.floor(math.log10(largest)))

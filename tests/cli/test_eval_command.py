@@ -426,7 +426,10 @@ def test_networks_without_a_common_image_cannot_be_compared(
         (["-m", "b", "--images", "i", "--metric", "coco"], "needs --annotations"),
         (["-m", "b", "--images", "i", "--metric", "dice"], "needs --masks"),
         (["-m", "b", "--images", "i", "--masks", "m", "--metric", "topk"], "segmentation metric"),
-        (["-m", "b", "--images", "i", "--masks", "m", "--metric", "iuo"], "no metric 'iuo'"),
+        ([*GIVEN, "--metric", "iuo"], "no metric 'iuo'"),
+        ([*GIVEN, "--metric", "foregound_iou"], "did you mean 'foreground_iou'?"),
+        (["-m", "b", "--images", "i", "--metric", "m10"], "--metric coco measures what"),
+        ([*GIVEN, "--metric", "m11"], "give --metric coco --annotations"),
         ([*GIVEN, "--classes", "0"], "--classes is at least 1"),
         ([*GIVEN, "--classes", "a,,b"], "--classes has an empty name"),
         ([*GIVEN, "-m", "c", "--max-drop", "nan"], "0 or more"),
@@ -442,6 +445,86 @@ def test_a_question_that_makes_no_sense_is_refused(
 ) -> None:
     assert _modc("eval", *arguments) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_metrics_stand_by_their_names_and_equal_figures_are_shown_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = _results_of_one_channel(tmp_path, (5, 5), (5, 5))
+    assert _modc("eval", *given, "--metric", "m6", "--metric", "dice") == 0
+    out = capsys.readouterr().out
+    heading = (
+        "m6 (foreground_iou): portrait script; dice: foreground; foreground_iou: foreground; "
+        "2 images"
+    )
+    assert heading in " ".join(out.split())
+    assert "foreground_iou is the corrected form of m6" in out
+    assert out.count("all figures of") == 1
+    assert "all figures of dice, foreground_iou" in out
+
+
+def test_metrics_of_classes_share_one_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = ("--metric", "mean_iou", "--metric", "f1", "--confusion")
+    assert _modc("eval", "-m", data / "net_fp32" / "mod", *_masks(data), *metrics) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "IoU of the classes, mean_iou, f1" in out
+    assert out.count("confusion, net_fp32") == 1
+
+
+def test_errors_of_mattes_keep_their_digits_and_the_sign_of_a_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks are 1: a logit of 2 is wrong by sigmoid(-2) = 0.119203, one of 2.00586 by 0.118589."""
+    given = _results_of_one_channel(tmp_path, (2, 2), (2.005, 2.005))
+    assert _modc("eval", *given, "--metric", "matting") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "matting (mad, lower is better): matte" in out
+    assert "0.1192 [0.1192, 0.1192]" in out
+    assert "-0.000613" in out  # of float16: 2.005 is stored as 2.00586
+    assert "a gain" in out
+
+
+def test_a_lost_error_is_told_with_its_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = _results_of_one_channel(tmp_path, (2.005, 2.005), (2, 2))
+    assert _modc("eval", *given, "--metric", "matting", "--max-drop", "0.0001") == 5
+    assert "it loses 0.000613" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "metric", "reads"),
+    [
+        (("--ignore", "0"), "mean_iou", "class numbers"),
+        (("--metric", "cityscapes"), "cityscapes", "label ids"),
+    ],
+)
+def test_masks_in_which_nothing_counts_are_an_error(
+    arguments: tuple[str, ...],
+    metric: str,
+    reads: str,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = (*_networks(data), *_masks(data), *arguments)
+    for name in "abc":
+        write_mask(np.zeros((SIDE, SIDE), np.int64), data / "masks" / f"{name}_mask.png")
+    assert _modc("eval", *given) == 4
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"nothing could be measured in 3 image(s) ({metric}: no labelled pixel)" in err
+    assert f"{metric} reads {reads}" in err
+
+
+def test_photographs_are_no_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = _results_of_one_channel(tmp_path, (5, 5), (5, 5))
+    values = np.random.default_rng(0).integers(0, 256, (SIDE * 2, SIDE * 2, 3), np.uint8)
+    for file in (tmp_path / "masks").iterdir():
+        Image.fromarray(values).save(file)
+    assert _modc("eval", *given) == 4
+    err = capsys.readouterr().err
+    assert "a colour photograph is no mask" in err
+    assert "are images and masks swapped?" in err
 
 
 def test_a_metric_that_reads_other_outputs_is_refused(
@@ -526,6 +609,28 @@ def test_a_missing_float_network_is_a_usage_error(
 ) -> None:
     assert _modc("eval", *_networks(data), *_masks(data), "--onnx", data / "none.onnx") == 2
     assert "none.onnx" in capsys.readouterr().err
+
+
+def _results_of_one_channel(folder: Path, *logits: tuple[float, float]) -> tuple[str | Path, ...]:
+    """What vamp wrote of networks with one channel, for two images that are all foreground."""
+    project = make_project(folder, images=2)
+    (folder / "masks").mkdir()
+    for number in range(2):
+        mask = Image.new("L", (SIDE, SIDE), 255)
+        mask.save(folder / "masks" / f"image_{number}.png")
+    assert _modc("compile", project.write(), "--dtype", "fp32", "--quiet") == 0
+    given: list[str | Path] = []
+    for network, values in enumerate(logits):
+        results = folder / f"npz_{network}"
+        results.mkdir()
+        for number, logit in enumerate(values):
+            output = np.full((1, 1, SIDE, SIDE), logit, np.float16)
+            np.savez(results / f"output_{number:06}.npz", output_0=output)
+        given += ["--npz", results]
+    (folder / "list.txt").write_text("image_0.npz\nimage_1.npz\n")
+    bundle = folder / "deploy" / "net_fp32" / "mod"
+    given += ["-m", bundle, "--datalist", folder / "list.txt", "--masks", folder / "masks"]
+    return tuple(given)
 
 
 def _networks(data: Path) -> tuple[str | Path, ...]:

@@ -63,6 +63,7 @@ def test_every_channel_is_a_class() -> None:
 def test_published_metrics_come_with_those_that_correct_them() -> None:
     choice = choose_metrics(Question(metrics=("m6", "m7")), _bundle(1), LOGIT, None)
     assert choice.names == ("m6", "m7", "foreground_iou")
+    assert "foreground_iou is the corrected form of m6" in choice.notes
 
 
 def test_one_channel_has_two_classes(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def _on_masks(
     choice = choose_metrics(question, networks.bundle, networks.rule, networks.verify)
     pairs = _spread(pairing.pairs, question.limit)
     sizes = () if question.results else note_sizes([pair for pair in pairs if _opens(pair)])
-    return evaluate(
+    found = evaluate(
         networks.opens,
         _items([pair.image for pair in pairs], [pair.mask for pair in pairs]),
         choice.metrics,
@@ -193,6 +193,26 @@ def _on_masks(
             "masks without image": tuple(map(str, pairing.without_image)),
         },
         notes=(*choice.notes, *sizes),
+    )
+    _check_measured(found, question.masks or Path())
+    return found
+
+
+def _check_measured(found: Evaluation, masks: Path) -> None:
+    """Refuse figures of nothing.
+
+    Raises:
+        CalibrationError: No image counts for any network and metric.
+    """
+    if any(one.use.used for row in found.rows for one in row.measured):
+        return
+    metrics = {one.metric.name: one.metric.nothing for one in found.rows[0].measured}
+    reasons = "; ".join(f"{name}: {nothing}" for name, nothing in metrics.items())
+    reads = "; ".join(f"{name} reads {METRICS[name].truth}" for name in metrics)
+    raise CalibrationError(
+        f"nothing could be measured in {len(found.images)} image(s) ({reasons})",
+        where=str(masks),
+        fix=f"give masks as the metric reads them ({reads}), or another --metric",
     )
 
 

@@ -86,6 +86,7 @@ def choose_metrics(
     for name in tuple(names):
         if METRICS[name].fault:
             notes.append(f"{name} is as published; its fault: {METRICS[name].fault}")
+            notes.append(f"{METRICS[name].corrected} is the corrected form of {name}")
             names.append(METRICS[name].corrected)
     classes, channels = question.classes or len(question.names) or None, _channels(bundle, rule)
     if None not in (classes, channels) and classes != channels:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from compiler.config.spelling import did_you_mean
 from compiler.errors import BuildFileError
 from compiler.evaluate.definitions import METRICS
 from compiler.evaluate.pairs import STEM
@@ -12,6 +13,7 @@ from compiler.pipeline.evaluation.contenders import Running
 
 TOP_K: Final = "topk"
 COCO: Final = "coco"
+_OF_COCO: Final = ("m10", "m11")  # published figures of detectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,28 @@ def check_question(question: Question) -> None:
     Raises:
         BuildFileError: The question is incomplete or contradicts itself.
     """
+    for name in question.metrics:
+        _check_metric(name)
     problem = next((text for wrong, text in _problems(question) if wrong), None)
     if problem is not None:
         raise BuildFileError(problem, where="modc eval", fix="see modc eval --help")
+
+
+def _check_metric(name: str) -> None:
     known = (*METRICS, TOP_K, COCO)
-    for name in question.metrics:
-        if name not in known:
-            raise BuildFileError(
-                f"no metric {name!r}", where="--metric", fix=f"one of {', '.join(known)}"
-            )
+    if name in known:
+        return
+    if name in _OF_COCO:
+        raise BuildFileError(
+            f"no metric {name!r}; --metric {COCO} measures what it stands for",
+            where="--metric",
+            fix=f"give --metric {COCO} --annotations instances.json",
+        )
+    raise BuildFileError(
+        f"no metric {name!r}{did_you_mean(name, known)}",
+        where="--metric",
+        fix=f"one of {', '.join(known)}",
+    )
 
 
 def _problems(asked: Question) -> list[tuple[bool, str]]:

@@ -80,6 +80,38 @@ def test_a_coloured_mask_holds_no_class_numbers(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.png", (4, 4), as_classes)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_colour_photograph_is_no_mask(mode: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(values).convert(mode).save(tmp_path / "m.png")
+    with pytest.raises(CalibrationError, match=r"m\.png: a colour photograph is no mask"):
+        read_mask(tmp_path / "m.png", (4, 4), as_foreground)
+
+
+@pytest.mark.parametrize("quality", [20, 75, 95])
+def test_a_grey_matte_of_three_channels_stays_one_after_compression(
+    quality: int, tmp_path: Path
+) -> None:
+    values = np.zeros((64, 64, 3), np.uint8)
+    values[:, 21:45] = 255
+    values[:, 45:] = np.arange(64)[:, None, None] * 4
+    noise = np.random.default_rng(0).integers(-8, 9, values.shape)
+    noisy = np.clip(values + noise, 0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "m.jpg", quality=quality)
+    truth = read_mask(tmp_path / "m.jpg", (64, 64), as_foreground)
+    assert truth[:, 24:42].all()
+    assert not truth[:, :18].any()
+
+
+def test_painted_classes_of_few_colours_are_a_mask(tmp_path: Path) -> None:
+    values = np.zeros((32, 32, 3), np.uint8)
+    values[:, 16:] = (255, 255, 0)
+    Image.fromarray(values).save(tmp_path / "m.png")
+    truth = read_mask(tmp_path / "m.png", (32, 32), as_foreground)
+    assert truth[:, 16:].all()
+    assert not truth[:, :16].any()
+
+
 @pytest.mark.parametrize("name", ["m.png", "missing.png"])
 def test_an_unreadable_mask_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "m.png").write_bytes(b"not a picture")
