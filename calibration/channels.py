@@ -24,6 +24,9 @@ TWICE_GAIN: Final = 0.001
 """Of numbers per level: above the one nothing was divided, below the other twice by 255."""
 LEAST_DEVIATION: Final = 10.0
 """Levels; a set that varies less says nothing about scales."""
+_ADD_DIVISION: Final = (
+    "add {type: Normalize, norm_type: null}, which divides by 255, to dataset.process_ops"
+)
 
 
 @dataclass(slots=True)
@@ -161,7 +164,8 @@ def _doubt_scale(
             "the network receives values of 0 to 255: no step divides by 255, and its first "
             "layers do not scale them"
         )
-        return Doubt("scale", text, "set div255: true at Normalize, unless it was trained so")
+        change = "set div255: true at Normalize" if steps else _ADD_DIVISION
+        return Doubt("scale", text, f"{change}, unless it was trained so")
     if gain < TWICE_GAIN:
         text = f"the network receives values whose deviation is {after:.2g}: divided by 255 twice"
         return Doubt("scale", text, "let one step alone divide by 255")

@@ -53,6 +53,7 @@ def inspect(
                 )
             found = inspect_folder(path, progress=report)
         else:
+            _check_there(path)
             found = inspect_build(
                 _read(path, overrides, quiet=silent),
                 network=network,
@@ -69,6 +70,8 @@ def inspect(
         for table in inspection_tables(found, limit):
             print_table(table)
         typer.echo(verdict(found))
+        if html is not None:
+            typer.echo(f"wrote {html}")
     return not found.faults
 
 
@@ -118,6 +121,16 @@ def dump(
 def _is_data(path: Path) -> bool:
     """Whether this is a folder or a list of images, not a build file."""
     return path.is_dir() or path.suffix.lower() == ".txt"
+
+
+def _check_there(path: Path) -> None:
+    """Refuse what may have been meant as a folder; of absent YAML files their reader tells more."""
+    if path.suffix.lower() not in (".yaml", ".yml") and not path.exists():
+        raise BuildFileError(
+            "there is neither a build file nor a folder of this name",
+            where=str(path),
+            fix="give a build file, a folder of images, or a .txt file with one path per line",
+        )
 
 
 def _read(path: Path, overrides: tuple[str, ...], *, quiet: bool) -> BuildConfig:

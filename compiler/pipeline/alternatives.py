@@ -151,7 +151,8 @@ def _values(ops: tuple[Op, ...], shape: Shape | None) -> Iterator[Alternative]:
         elif steps:
             advice = f"make Normalize in dataset.process_ops {texts}"
         else:
-            advice = f"add {texts} before ToTensor to dataset.process_ops"
+            says = ", which divides by 255," if any(step.div255 for step in wanted) else ""
+            advice = f"add {texts}{says} before ToTensor to dataset.process_ops"
         yield _alternative(name, "values", is_so, advice, with_values(ops, wanted), shape)
 
 

@@ -114,6 +114,8 @@ def inspect_build(
                 lint = lint_preprocessing(config, allow_custom_code=allow_custom_code)
             notes += lint.notes
         doubts = _doubts(survey, config, chain, raw)
+        if _finds_scale(lint):  # the network's own word for it is the more exact one
+            doubts = tuple(doubt for doubt in doubts if doubt.kind != "scale")
         findings = [*found.findings, *doubt_findings(doubts, confirmed=_confirms(lint))]
         findings += lint_findings(lint)
         if prepared is not None and found.entries:
@@ -183,8 +185,7 @@ def make_thumbnails(found: Inspection) -> tuple[Thumbnail, ...]:
     first = [name for name in names if name in named][:THUMBNAILS]
     others = spread([name for name in names if name not in named], THUMBNAILS - len(first))
     base = found.folder if found.folder.is_dir() else found.folder.parent
-    chosen = sorted({*first, *others})
-    return tuple(open_thumbnails(((name, base / name) for name in chosen), EDGE))
+    return tuple(open_thumbnails(((name, base / name) for name in (*first, *others)), EDGE))
 
 
 @dataclass(slots=True)
@@ -344,6 +345,14 @@ def _doubts(
         order=channel_order(chain),
         reads_levels=raw,
     )
+
+
+def _finds_scale(lint: Lint | None) -> bool:
+    """Whether the network would rather have values of another scale."""
+    if lint is None:
+        return False
+    found = {one.alternative for one in lint.findings}
+    return any(one.kind == "values" and one.alternative in found for one in lint.trials)
 
 
 def _confirms(lint: Lint | None) -> bool:

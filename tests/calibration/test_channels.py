@@ -129,7 +129,7 @@ def test_an_unknown_order_or_one_channel_is_not_judged() -> None:
             "far from zero mean and unit deviation",
             "correct mean, std and div255",
         ),
-        ([], "receives values of 0 to 255", "div255: true"),
+        ([], "receives values of 0 to 255", "add {type: Normalize, norm_type: null}"),
     ],
 )
 def test_a_slip_of_255_is_called_out(steps: list[Scaling], text: str, fix: str) -> None:

@@ -121,10 +121,22 @@ def test_a_page_in_a_locked_folder_is_refused_before_the_work(
     assert "cannot be written: Permission denied" in capsys.readouterr().err
 
 
-def test_the_folder_of_a_page_is_made(project: Project) -> None:
+def test_the_folder_of_a_page_is_made_and_the_page_is_named(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = project.folder / "new" / "page.html"
-    assert _modc("calib", "inspect", project.folder / "calib", "--html", page, "--quiet") == 0
+    assert _modc("calib", "inspect", project.folder / "calib", "--html", page) == 0
     assert page.is_file()
+    assert f"wrote {page}" in capsys.readouterr().out.splitlines()
+
+
+def test_what_is_neither_build_file_nor_folder_is_told_as_such(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _modc("calib", "inspect", project.folder / "nowhere") == 2
+    assert "neither a build file nor a folder" in capsys.readouterr().err
+    assert _modc("calib", "inspect", project.folder / "biuld.yaml") == 2
+    assert "file not found" in capsys.readouterr().err
 
 
 def test_overrides_are_for_build_files(

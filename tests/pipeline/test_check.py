@@ -372,11 +372,32 @@ def test_files_that_may_be_skipped_warn_unless_none_is_left(tmp_path: Path) -> N
 def test_files_are_sampled_evenly_and_the_note_says_how_many(tmp_path: Path) -> None:
     project = make_project(tmp_path, images=12)
     project.document["dataset"]["sampler"]["get_data_num"] = 12
-    (tmp_path / "calib" / "image_1.png").write_bytes(b"no image")  # second of the sorted names
+    torn = tmp_path / "calib" / "image_1.png"  # second of the sorted names
+    torn.write_bytes(torn.read_bytes()[:-600])
     check = check_build(project.write(), images=3, lint=False)
     assert check.exit_code == 0
     assert any(one.what == "3 of 12 files were decoded" for one in check.findings)
     assert check_build(project.build_file, images=12, lint=False).exit_code == 4
+
+
+@pytest.mark.parametrize(("on_error", "level"), [("fail", "error"), ("skip", "warning")])
+def test_files_that_are_no_images_are_found_without_decoding_all(
+    tmp_path: Path, on_error: str, level: str
+) -> None:
+    project = make_project(tmp_path, images=12)
+    project.document["dataset"]["on_error"] = on_error
+    project.document["dataset"]["sampler"]["get_data_num"] = 12
+    (tmp_path / "calib" / "image_1.png").write_bytes(b"")  # second of the sorted names
+    (tmp_path / "calib" / "image_8.png").write_bytes(b"no image")
+    check = check_build(project.write(), images=2, lint=False)
+    found = _only(check, "data")
+    assert (found.level, Path(found.where).name) == (level, "image_1.png")
+    assert found.what == "image file is empty (nor can 1 other file be used)"
+    if on_error == "fail":
+        assert check.exit_code == _compile_error(project).exit_code == 4
+    (tmp_path / "calib" / "image_1.png").unlink()
+    found = _only(check_build(project.build_file, images=2, lint=False), "data")
+    assert found.what == "not an image in a known format"
 
 
 def test_fewer_files_than_asked_for_are_noted(tmp_path: Path) -> None:
@@ -586,6 +607,9 @@ def test_arrays_are_checked_as_well(tmp_path: Path) -> None:
     project.document["dataset"] = {"path": str(tmp_path / "calib")}
     found = _only(_check(project), "data")
     assert (found.code, Path(found.where).name) == (4, "3.npz")
+    (tmp_path / "calib" / "1.npz").write_bytes(b"")
+    found = _only(check_build(project.build_file, images=1, lint=False), "data")
+    assert (found.code, Path(found.where).name) == (4, "1.npz")
 
 
 def test_a_network_that_overflows_on_its_samples_ends_as_in_a_build(tmp_path: Path) -> None:

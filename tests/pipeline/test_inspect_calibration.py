@@ -20,6 +20,8 @@ from compiler.pipeline.inspect_calibration import (
     inspect_folder,
     make_thumbnails,
 )
+from compiler.pipeline.lint_preprocessing import Finding as Better
+from compiler.pipeline.lint_preprocessing import Lint, Tried
 from compiler.pipeline.watch_growth import reads_levels
 from tests.support.models import model_from_text
 from tests.support.project import Project, make_project
@@ -175,6 +177,29 @@ def test_what_the_network_would_rather_be_given_is_a_fault(project: Project) -> 
     assert (fault.text, fault.fix) == (wanted.what, wanted.advice)
 
 
+def test_a_missing_division_by_255_is_one_finding_that_fits_the_file(project: Project) -> None:
+    del project.document["dataset"]["process_ops"][2]
+    advice = "add {type: Normalize, norm_type: null}, which divides by 255, "
+    alone = inspect_build(_config(project), network=False)
+    [doubt] = alone.faults
+    assert doubt.kind == "scale"
+    assert doubt.fix.startswith(advice)
+
+
+def test_of_statistics_and_network_that_doubt_the_scale_the_network_has_the_word(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del project.document["dataset"]["process_ops"][2]
+    better = Better("0 … 1", "trained on 0 to 1", 0.5, 0.1, None, None, "add it")
+    tried = Tried("0 … 1", "values", 0.5, 5.0, None, 4)
+    lint = Lint((better,), (tried,), "bits", "", 0, ())
+    monkeypatch.setattr(
+        "compiler.pipeline.inspect_calibration.lint_preprocessing", lambda *_, **__: lint
+    )
+    [fault] = inspect_build(_config(project)).faults
+    assert (fault.kind, fault.fix) == ("preprocessing", "add it")
+
+
 def test_the_image_with_the_largest_values_is_named(project: Project) -> None:
     calib = project.folder / "calib"
     for image in calib.iterdir():
@@ -300,7 +325,7 @@ def test_a_doubtful_scale_that_the_network_confirms_is_a_remark() -> None:
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def test_a_large_set_has_few_thumbnails_and_those_with_findings_are_among_them(
+def test_a_large_set_has_few_thumbnails_and_those_with_findings_come_first(
     tmp_path: Path,
 ) -> None:
     random = np.random.default_rng(0)
@@ -310,9 +335,9 @@ def test_a_large_set_has_few_thumbnails_and_those_with_findings_are_among_them(
     Image.new("RGB", (8, 8)).save(tmp_path / "101.png")
     found = inspect_folder(tmp_path)
     names = [one.name for one in make_thumbnails(found)]
-    assert "101.png" in names
+    assert names[0] == "101.png"
     assert THUMBNAILS // 2 < len(names) <= THUMBNAILS
-    assert names == sorted(names)
+    assert names[1:] == sorted(names[1:])
     (tmp_path / "101.png").unlink()
     assert "101.png" not in [one.name for one in make_thumbnails(found)]
 
