@@ -128,8 +128,8 @@ def test_every_fault_of_files_and_a_missing_division_are_found_with_the_network(
     assert code == 0
     facts = json.loads(capsys.readouterr().out)
     _check_files(facts, planted)
-    [scale] = [one for one in facts["findings"] if one["kind"] == "scale"]
-    assert "receives values of 0 to 255" in scale["text"]
+    [scale] = [one for one in facts["findings"] if one["fault"] and not one["files"]]
+    assert "trained on values from 0 to 1, without mean and std" in scale["text"]
     assert facts["looked_at"] == 50 + 3 + 2 + 5 + 4
     text = page.read_text(encoding="utf-8")
     for name in planted.corrupt | planted.black:
